@@ -1,0 +1,180 @@
+"""Work: a row with a state, a lease, an attempt counter and a heartbeat.
+
+Sync and Build are Work. The queue only hints that there is something to do; whoever
+wants to do it claims the row by one conditional UPDATE before any side effect, and
+must still hold the lease when it writes its result. A worker that was killed stops
+renewing its lease, and the reaper gives the row to another or gives up on it.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Self
+
+from django.db import DatabaseError, connection, models
+from django.db.models import F, Q
+from django.utils import timezone
+
+LEASE = timedelta(seconds=30)
+HEARTBEAT_SECONDS = 5.0
+MAX_ATTEMPTS = 3
+
+log = logging.getLogger(__name__)
+
+
+class State(models.TextChoices):
+    """Where a piece of work stands; failed = the user can fix it, errored = ours."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    ERRORED = "errored"
+    CANCELLED = "cancelled"
+
+
+FINAL_STATES = frozenset(
+    {State.SUCCEEDED, State.FAILED, State.ERRORED, State.CANCELLED}
+)
+
+
+class WorkQuerySet(models.QuerySet[Any]):
+    """Queries every kind of work shares."""
+
+    def active(self) -> Self:
+        return self.filter(state__in=[State.QUEUED, State.RUNNING])
+
+    def expired(self) -> Self:
+        """Running rows whose worker stopped renewing the lease."""
+        return self.filter(state=State.RUNNING, lease_until__lt=timezone.now())
+
+    def claim(self, pk: int, **also: Any) -> str | None:
+        """Take the queued row `pk`; its lease token, or None if another was first."""
+        now = timezone.now()
+        token = secrets.token_hex(8)
+        taken = self.filter(pk=pk, state=State.QUEUED).update(
+            state=State.RUNNING,
+            attempt=F("attempt") + 1,
+            lease_token=token,
+            lease_until=now + LEASE,
+            started_at=now,
+            **also,
+        )
+        return token if taken == 1 else None
+
+    def renew(self, pk: int, token: str) -> bool:
+        """Extend a lease; False when it is no longer ours."""
+        return bool(self._held(pk, token).update(lease_until=timezone.now() + LEASE))
+
+    def finish(self, pk: int, token: str, state: State, **fields: Any) -> bool:
+        """Write the result if the lease is still ours; a late writer is discarded."""
+        return bool(
+            self._held(pk, token).update(
+                state=state,
+                lease_token="",
+                lease_until=None,
+                finished_at=timezone.now(),
+                **fields,
+            )
+        )
+
+    def release(self, pk: int, token: str) -> bool:
+        """Put a claimed row back in line, for another attempt."""
+        return bool(
+            self._held(pk, token).update(
+                state=State.QUEUED, lease_token="", lease_until=None
+            )
+        )
+
+    def reap(self) -> tuple[list[int], list[int]]:
+        """Ensure no row stays running without a worker: (queued again, given up)."""
+        requeued, lost = [], []
+        for row in self.expired():
+            if row.attempt >= MAX_ATTEMPTS:
+                if self.finish(
+                    row.pk,
+                    row.lease_token,
+                    State.ERRORED,
+                    error_code="work:lost",
+                    error=f"The worker was lost {row.attempt} times while doing this.",
+                ):
+                    lost.append(row.pk)
+            elif self.release(row.pk, row.lease_token):
+                requeued.append(row.pk)
+        return requeued, lost
+
+    def _held(self, pk: int, token: str) -> Self:
+        return self.filter(Q(pk=pk, state=State.RUNNING, lease_token=token))
+
+
+class Work(models.Model):
+    """Fields of every kind of work (Sync, Build)."""
+
+    state = models.CharField(
+        max_length=10, choices=State.choices, default=State.QUEUED, db_index=True
+    )
+    attempt = models.PositiveSmallIntegerField(default=0)
+    lease_token = models.CharField(max_length=16, blank=True, editable=False)
+    lease_until = models.DateTimeField(null=True, blank=True, editable=False)
+    queued_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    error_code = models.CharField(max_length=60, blank=True)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        abstract = True
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in FINAL_STATES
+
+    @property
+    def duration(self) -> timedelta | None:
+        """How long it ran, or has run so far."""
+        if self.started_at is None:
+            return None
+        return (self.finished_at or timezone.now()) - self.started_at
+
+
+class Lease:
+    """A held claim: `lost` is set when another took over or someone cancelled."""
+
+    def __init__(self, rows: WorkQuerySet, pk: int, token: str) -> None:
+        self.rows, self.pk, self.token = rows, pk, token
+        self.lost = threading.Event()
+        self._done = threading.Event()
+
+    def finish(self, state: State, **fields: Any) -> bool:
+        return self.rows.finish(self.pk, self.token, state, **fields)
+
+    def _beat(self) -> None:
+        try:
+            while not self._done.wait(HEARTBEAT_SECONDS):
+                try:
+                    if not self.rows.renew(self.pk, self.token):
+                        self.lost.set()
+                        return
+                except DatabaseError:
+                    # One missed beat is not a lost lease; the next may get through.
+                    log.warning("heartbeat of work %s failed", self.pk, exc_info=True)
+        finally:
+            connection.close()
+
+
+@contextmanager
+def held(rows: WorkQuerySet, pk: int, token: str) -> Iterator[Lease]:
+    """Keep a claimed row's lease alive from a thread while the block runs."""
+    lease = Lease(rows, pk, token)
+    thread = threading.Thread(target=lease._beat, name=f"lease-{pk}", daemon=True)
+    thread.start()
+    try:
+        yield lease
+    finally:
+        lease._done.set()
+        thread.join()

@@ -1,0 +1,92 @@
+"""One attempt to make an image for a function at a revision, and its log."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.urls import reverse
+
+from applications.models import Function, Revision, Sync
+from applications.work import State, Work, WorkQuerySet
+
+
+class BuildQuerySet(WorkQuerySet):
+    """Builds in the words of the queue, the cache and the cleanup."""
+
+    def with_image(self) -> BuildQuerySet:
+        """Succeeded builds whose image has not been pruned."""
+        return self.filter(
+            state=State.SUCCEEDED, image_removed_at__isnull=True
+        ).exclude(image_id="")
+
+
+class Build(Work):
+    """One image for one function. `key` digests its inputs: equal key, equal image."""
+
+    function = models.ForeignKey(
+        Function, on_delete=models.CASCADE, related_name="builds"
+    )
+    revision = models.ForeignKey(
+        Revision, on_delete=models.PROTECT, related_name="builds"
+    )
+    sync = models.ForeignKey(
+        Sync, null=True, on_delete=models.SET_NULL, related_name="builds"
+    )
+    # Syncs are numbered in the order commits were asked for; an older one finishing
+    # late must not replace a newer one, even after the Sync row was cleaned up.
+    order = models.PositiveBigIntegerField(default=0, editable=False)
+    key = models.CharField(max_length=64, db_index=True)
+    spec = models.JSONField(default=dict)
+    reused_from = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="reuses"
+    )
+    # A running build holds a slot; the constraint below is the concurrency limit.
+    slot = models.PositiveSmallIntegerField(null=True, blank=True, editable=False)
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    cancelled_by = models.CharField(max_length=150, blank=True)
+    failed_step = models.CharField(max_length=500, blank=True)
+    image_tag = models.CharField(max_length=300, blank=True)
+    image_id = models.CharField(max_length=80, blank=True, db_index=True)
+    image_size = models.PositiveBigIntegerField(null=True, blank=True)
+    image_removed_at = models.DateTimeField(null=True, blank=True)
+    log_lines = models.PositiveIntegerField(default=0, editable=False)
+
+    objects = BuildQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["slot"],
+                condition=models.Q(state="running"),
+                name="one_running_build_per_slot",
+            ),
+            models.UniqueConstraint(
+                fields=["function", "sync"], name="one_build_per_function_and_sync"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"build {self.pk} of {self.function}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("build", args=[self.pk])
+
+
+class BuildLogChunk(models.Model):
+    """Some consecutive log lines. Line numbers are 1-based and never change."""
+
+    build = models.ForeignKey(Build, on_delete=models.CASCADE, related_name="chunks")
+    first_line = models.PositiveIntegerField()
+    line_count = models.PositiveIntegerField()
+    text = models.TextField(help_text="Lines joined by newlines, without a final one.")
+
+    class Meta:
+        ordering = ["first_line"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["build", "first_line"], name="log_line_written_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"lines {self.first_line}+{self.line_count} of build {self.build_id}"

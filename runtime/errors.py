@@ -1,0 +1,108 @@
+"""What can go wrong while a request is served, each with its documented answer.
+
+The codes are the `X-Zerverless-Error` values of docs/errors.md; `status` is the HTTP
+status. A function's own errors never carry that header.
+"""
+
+from __future__ import annotations
+
+from applications.errors import PlatformError, UserError
+
+
+class InvocationError(UserError):
+    """A request that ends in an error answer of the platform."""
+
+    code = "ZV502"
+    status = 502
+    title = "The function failed"
+    retry_after: int | None = None
+
+    def __init__(
+        self, message: str, *, retry_after: int | None = None, code: str = ""
+    ) -> None:
+        super().__init__(message, code)
+        self.retry_after = retry_after or self.retry_after
+
+
+class BadRequest(InvocationError):
+    """The request itself cannot be forwarded."""
+
+    code, status, title = "ZV400", 400, "Bad request"
+
+
+class NoRoute(InvocationError):
+    """No deployed function answers at this path."""
+
+    code, status, title = "ZV404", 404, "No function here"
+
+
+class MethodNotAllowed(InvocationError):
+    """The manifest does not list this method."""
+
+    code, status, title = "ZV405", 405, "Method not allowed"
+
+    def __init__(self, message: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
+class BodyTooLarge(InvocationError):
+    """The request body is larger than the limit."""
+
+    code, status, title = "ZV413", 413, "Request body too large"
+
+
+class UriTooLong(InvocationError):
+    """Path and query are longer than the limit."""
+
+    code, status, title = "ZV414", 414, "Path and query too long"
+
+
+class HeadersTooLarge(InvocationError):
+    """The request headers do not fit into an environment."""
+
+    code, status, title = "ZV431", 431, "Request headers too large"
+
+
+class TooManyRequests(InvocationError):
+    """A concurrency limit is reached."""
+
+    code, status, title = "ZV429", 429, "Too many requests"
+    retry_after = 1
+
+
+class FunctionFailed(InvocationError):
+    """The function ended with an error, or its answer cannot be used."""
+
+    code, status, title = "ZV502", 502, "The function failed"
+
+
+class OutOfMemory(FunctionFailed):
+    """The function used more than its memory."""
+
+    code, title = "ZV502M", "The function ran out of memory"
+
+
+class AnswerTooLarge(FunctionFailed):
+    """The function wrote more than the limit."""
+
+    code, title = "ZV502L", "The function's answer is too large"
+
+
+class FunctionTimeout(InvocationError):
+    """The function did not end in time and was stopped."""
+
+    code, status, title = "ZV504", 504, "The function timed out"
+
+
+class Unavailable(InvocationError):
+    """Nothing can run right now: the engine is away, or the image is gone."""
+
+    code, status, title = "ZV503", 503, "Temporarily unavailable"
+    retry_after = 5
+
+
+class ContainerEngineError(PlatformError):
+    """The Docker daemon failed or cannot be reached."""
+
+    code = "runtime:engine"

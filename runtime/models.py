@@ -1,0 +1,126 @@
+"""What is live: deployments, the requests they served, and the gateways that serve."""
+
+from __future__ import annotations
+
+import secrets
+
+from django.db import models
+from django.utils import timezone
+
+from applications.models import Function
+from builds.models import Build
+
+
+class DeploymentQuerySet(models.QuerySet["Deployment"]):
+    """Deployments in the words of the gateway and the pages."""
+
+    def live(self) -> DeploymentQuerySet:
+        return self.filter(is_live=True)
+
+
+class Deployment(models.Model):
+    """A function bound to one image and its configuration; at most one is live."""
+
+    function = models.ForeignKey(
+        Function, on_delete=models.CASCADE, related_name="deployments"
+    )
+    build = models.ForeignKey(
+        Build, on_delete=models.PROTECT, related_name="deployments"
+    )
+    number = models.PositiveIntegerField(help_text="v1, v2, … of this function.")
+    image_id = models.CharField(max_length=80)
+    image_tag = models.CharField(max_length=300)
+    commit = models.CharField(max_length=64)
+    config = models.JSONField(default=dict)
+    is_live = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now)
+    superseded_at = models.DateTimeField(null=True, blank=True)
+
+    objects = DeploymentQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["function"],
+                condition=models.Q(is_live=True),
+                name="one_live_deployment_per_function",
+            ),
+            models.UniqueConstraint(
+                fields=["function", "number"], name="deployment_number_of_function"
+            ),
+            models.UniqueConstraint(fields=["build"], name="deployed_once_per_build"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.function} v{self.number}"
+
+
+class Invocation(models.Model):
+    """One request a function served, written in batches after the answer left."""
+
+    id = models.CharField(primary_key=True, max_length=32)
+    function = models.ForeignKey(
+        Function, on_delete=models.CASCADE, related_name="invocations"
+    )
+    deployment = models.ForeignKey(
+        Deployment, null=True, on_delete=models.SET_NULL, related_name="invocations"
+    )
+    started_at = models.DateTimeField(db_index=True)
+    method = models.CharField(max_length=20)
+    path = models.CharField(max_length=500)
+    status = models.PositiveSmallIntegerField()
+    error_code = models.CharField(max_length=20, blank=True)
+    error = models.CharField(max_length=500, blank=True)
+    duration_ms = models.FloatField()
+    phases = models.JSONField(default=dict, help_text="Milliseconds by phase.")
+    exit_code = models.IntegerField(null=True)
+    request_bytes = models.PositiveBigIntegerField(default=0)
+    response_bytes = models.PositiveBigIntegerField(default=0)
+    stderr = models.TextField(blank=True, help_text="The last lines of it.")
+
+    class Meta:
+        ordering = ["-started_at"]
+        indexes = [models.Index(fields=["function", "-started_at"])]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path} {self.status}"
+
+
+class Gateway(models.Model):
+    """One gateway process; its containers carry its id. No heartbeat: it is dead."""
+
+    id = models.CharField(primary_key=True, max_length=16)
+    pid = models.PositiveIntegerField()
+    started_at = models.DateTimeField(default=timezone.now)
+    heartbeat_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"gateway {self.id}"
+
+
+class Installation(models.Model):
+    """One row: tells this installation's objects from others on the same daemon."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    name = models.CharField(max_length=16, default="")
+    # Raised with every change of what is live; gateways compare it twice a second.
+    routes_version = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(id=1), name="one_installation_per_database"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def current(cls) -> Installation:
+        """The one row, made at the first call."""
+        row, _ = cls.objects.get_or_create(
+            pk=1, defaults={"name": secrets.token_hex(6)}
+        )
+        return row

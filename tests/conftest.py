@@ -1,0 +1,10 @@
+"""Every module in tests/fixtures/ is a plugin of fixtures of one concern."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+pytest_plugins = [
+    f"tests.fixtures.{path.stem}"
+    for path in sorted(Path(__file__).parent.joinpath("fixtures").glob("[!_]*.py"))
+]

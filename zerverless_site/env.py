@@ -1,0 +1,102 @@
+"""Reads settings from the environment or NAME_FILE: typed, all errors at once.
+
+Every reader records what it declares, so `docs/settings.md` is generated from the
+very calls in `settings.py` and cannot drift from them.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from environs import EnvError, EnvValidationError, FileAwareEnv
+
+_DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SIZE_UNITS = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+
+def parse_duration(text: str) -> int:
+    """Seconds in `30s`, `5m`, `2h` or `14d`; raises ValueError for anything else."""
+    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text.strip())
+    if not match:
+        raise ValueError(f'"{text}" is not a duration: write 30s, 5m, 2h or 14d')
+    return int(match[1]) * _DURATION_UNITS[match[2]]
+
+
+def parse_size(text: str) -> int:
+    """Bytes in `512`, `64Ki`, `256Mi` or `2Gi` (a final `B` is allowed)."""
+    match = re.fullmatch(r"([0-9]{1,12})(|Ki|Mi|Gi|Ti)B?", text.strip())
+    if not match:
+        raise ValueError(f'"{text}" is not a size: write 64Ki, 256Mi or 2Gi')
+    return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One setting as `settings.py` declares it, for the documentation."""
+
+    name: str
+    kind: str
+    default: str
+    about: str
+
+
+class Reader:
+    """Typed access to the environment; `finish()` reports all wrong values together."""
+
+    def __init__(self) -> None:
+        self._env = FileAwareEnv(eager=False, expand_vars=False)
+        self.declared: list[Declared] = []
+        self._env.add_parser("duration", _refusing(parse_duration))
+        self._env.add_parser("size", _refusing(parse_size))
+
+    def text(self, name: str, default: str, about: str) -> str:
+        return str(self._read("str", "text", name, default, about))
+
+    def integer(self, name: str, default: str, about: str) -> int:
+        return int(self._read("int", "number", name, default, about))
+
+    def duration(self, name: str, default: str, about: str) -> int:
+        return int(self._read("duration", "duration", name, default, about))
+
+    def size(self, name: str, default: str, about: str) -> int:
+        return int(self._read("size", "size", name, default, about))
+
+    def switch(self, name: str, default: str, about: str) -> bool:
+        return bool(self._read("bool", "on/off", name, default, about))
+
+    def words(self, name: str, default: str, about: str) -> list[str]:
+        value = str(self._read("str", "list", name, default, about))
+        return [word.strip() for word in value.split(",") if word.strip()]
+
+    def finish(self) -> None:
+        """Exit with status 2 naming every setting that cannot be read."""
+        try:
+            self._env.seal()
+        except EnvValidationError as error:
+            lines = [
+                f"  {name}: {'; '.join(messages)}"
+                for name, messages in sorted(dict(error.error_messages).items())
+            ]
+            sys.stderr.write("Settings cannot be read:\n" + "\n".join(lines) + "\n")
+            raise SystemExit(2) from None
+
+    def _read(self, method: str, kind: str, name: str, default: str, about: str) -> Any:
+        self.declared.append(Declared(name, kind, default, about))
+        value = getattr(self._env, method)(name, default)
+        fallback = 0 if kind in {"number", "duration", "size"} else ""
+        # A wrong value is reported by finish(); until then any value of the type does.
+        return fallback if value is None else value
+
+
+def _refusing(parse: Callable[[str], int]) -> Callable[[str], int]:
+    def parser(value: str, **_: Any) -> int:
+        try:
+            return parse(str(value))
+        except ValueError as error:
+            raise EnvError(str(error)) from error
+
+    return parser

@@ -1,0 +1,341 @@
+"""All settings, in reading order. Every environment variable is declared here once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dj_database_url
+
+from zerverless_site import secrets
+from zerverless_site.env import Reader
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+read = Reader()
+
+# -- Where things are -----------------------------------------------------------------
+DATA_DIR = Path(
+    read.text(
+        "ZERVERLESS_DATA_DIR",
+        str(BASE_DIR / "data"),
+        "Database, keys, Git cache and sockets of this installation.",
+    )
+).resolve()
+RUN_DIR = DATA_DIR / "run"
+WEB_SOCKET = RUN_DIR / "web.sock"
+ZERVERLESS_PORT = read.integer(
+    "ZERVERLESS_PORT", "8000", "The one public port, served by the gateway."
+)
+ZERVERLESS_BIND = read.text(
+    "ZERVERLESS_BIND", "127.0.0.1", "The address the gateway listens on."
+)
+ZERVERLESS_BASE_URL = read.text(
+    "ZERVERLESS_BASE_URL",
+    f"http://127.0.0.1:{ZERVERLESS_PORT}",
+    "The dashboard's own address; gives allowed hosts, CSRF origins and links.",
+).rstrip("/")
+ZERVERLESS_ALLOWED_HOSTS = read.words(
+    "ZERVERLESS_ALLOWED_HOSTS", "", "More host names the dashboard answers to."
+)
+ZERVERLESS_FUNCTIONS_HOST = read.text(
+    "ZERVERLESS_FUNCTIONS_HOST",
+    "",
+    "Serve functions only on this host name, the dashboard only on its own.",
+)
+ZERVERLESS_FUNCTIONS_SANDBOX = read.switch(
+    "ZERVERLESS_FUNCTIONS_SANDBOX",
+    "on",
+    "Answer a function's HTML with Content-Security-Policy: sandbox on a shared host.",
+)
+ZERVERLESS_TRUSTED_PROXIES = read.words(
+    "ZERVERLESS_TRUSTED_PROXIES",
+    "",
+    "Addresses whose X-Forwarded-* headers are believed.",
+)
+
+# -- Docker (the original names) ------------------------------------------------------
+DOCKER_ENABLED = read.switch(
+    "DOCKER_ENABLED", "on", "Off refuses to build or run anything and says so."
+)
+DOCKER_HOST = read.text(
+    "DOCKER_HOST",
+    "unix:///var/run/docker.sock",
+    "The Docker daemon: unix://PATH, or tcp://HOST:2376 with verified TLS.",
+)
+DOCKER_TLS_VERIFY = read.switch(
+    "DOCKER_TLS_VERIFY", "off", "Verify the daemon by TLS; needed for tcp://."
+)
+DOCKER_CERT_PATH = read.text(
+    "DOCKER_CERT_PATH", "", "Directory with ca.pem, cert.pem and key.pem."
+)
+DOCKER_IMAGE_PREFIX = read.text(
+    "DOCKER_IMAGE_PREFIX", "zerverless", "First part of every image name we build."
+)
+DOCKER_BUILD_TIMEOUT = read.duration(
+    "DOCKER_BUILD_TIMEOUT", "10m", "A build still running after this is stopped."
+)
+
+# -- Git ------------------------------------------------------------------------------
+ZERVERLESS_POLL_INTERVAL = read.duration(
+    "ZERVERLESS_POLL_INTERVAL", "5m", "How often a repository is polled."
+)
+ZERVERLESS_GIT_PROTOCOLS = read.words(
+    "ZERVERLESS_GIT_PROTOCOLS",
+    "https",
+    "Protocols a repository URL may use: https, http, and for development file.",
+)
+ZERVERLESS_GIT_TIMEOUT = read.duration(
+    "ZERVERLESS_GIT_TIMEOUT", "2m", "A Git command still running after this is killed."
+)
+ZERVERLESS_REPOSITORY_MAX = read.size(
+    "ZERVERLESS_REPOSITORY_MAX", "1Gi", "Largest pack a fetch may write."
+)
+
+# -- Builds ---------------------------------------------------------------------------
+ZERVERLESS_BUILD_CONCURRENCY = read.integer(
+    "ZERVERLESS_BUILD_CONCURRENCY", "1", "Builds at once; the rest wait in line."
+)
+ZERVERLESS_BUILD_MEMORY = read.size(
+    "ZERVERLESS_BUILD_MEMORY", "2Gi", "Memory all running builds may use together."
+)
+ZERVERLESS_BUILD_CPU = read.integer(
+    "ZERVERLESS_BUILD_CPU", "1", "Processors all running builds may use together."
+)
+ZERVERLESS_BUILD_LOG_MAX = read.size(
+    "ZERVERLESS_BUILD_LOG_MAX", "10Mi", "Stored log of one build; head and tail stay."
+)
+ZERVERLESS_CONTEXT_MAX = read.size(
+    "ZERVERLESS_CONTEXT_MAX", "512Mi", "Largest build context, uncompressed."
+)
+ZERVERLESS_CONTEXT_FILES_MAX = read.integer(
+    "ZERVERLESS_CONTEXT_FILES_MAX", "50000", "Most files in a build context."
+)
+
+# -- Invocations ----------------------------------------------------------------------
+ZERVERLESS_REQUEST_TIMEOUT = read.duration(
+    "ZERVERLESS_REQUEST_TIMEOUT", "30s", "Default and longest default run of a request."
+)
+ZERVERLESS_COLD_START_TIMEOUT = read.duration(
+    "ZERVERLESS_COLD_START_TIMEOUT", "30s", "A container not started by then is 503."
+)
+ZERVERLESS_MAX_BODY = read.size(
+    "ZERVERLESS_MAX_BODY", "6Mi", "Largest request body and largest answer."
+)
+ZERVERLESS_CONCURRENCY = read.integer(
+    "ZERVERLESS_CONCURRENCY", "32", "Requests in all functions at once; more get 429."
+)
+ZERVERLESS_FUNCTION_CONCURRENCY = read.integer(
+    "ZERVERLESS_FUNCTION_CONCURRENCY",
+    "16",
+    "Requests in one function at once where its manifest does not say.",
+)
+
+# -- Retention ------------------------------------------------------------------------
+ZERVERLESS_KEEP_IMAGES = read.integer(
+    "ZERVERLESS_KEEP_IMAGES", "5", "Latest images kept per function."
+)
+ZERVERLESS_KEEP_INVOCATIONS = read.integer(
+    "ZERVERLESS_KEEP_INVOCATIONS", "1000", "Latest invocations kept per function."
+)
+ZERVERLESS_RETENTION_LOGS = read.duration(
+    "ZERVERLESS_RETENTION_LOGS", "14d", "Build logs, syncs and invocations kept."
+)
+ZERVERLESS_DISK_FREE_MIN = read.size(
+    "ZERVERLESS_DISK_FREE_MIN", "2Gi", "No build starts with less free disk than this."
+)
+
+# -- People and logs ------------------------------------------------------------------
+ZERVERLESS_ADMIN_USERNAME = read.text(
+    "ZERVERLESS_ADMIN_USERNAME", "admin", "Name of the first administrator."
+)
+ZERVERLESS_ADMIN_PASSWORD = read.text(
+    "ZERVERLESS_ADMIN_PASSWORD",
+    "",
+    "Password of the first administrator; without it a setup link is printed.",
+)
+ZERVERLESS_SAMPLE = read.switch(
+    "ZERVERLESS_SAMPLE", "off", "Register the sample application at start."
+)
+ZERVERLESS_LOG_LEVEL = read.text("ZERVERLESS_LOG_LEVEL", "info", "debug to critical.")
+ZERVERLESS_LOG_FORMAT = read.text(
+    "ZERVERLESS_LOG_FORMAT", "auto", "json, text, or auto: text on a terminal."
+)
+DEBUG = read.switch("ZERVERLESS_DEBUG", "off", "Django's debug pages; never in public.")
+SECRET_KEY = read.text(
+    "ZERVERLESS_SECRET_KEY", "", "Signing key; made once in the data directory."
+)
+DATABASE_URL = read.text(
+    "DATABASE_URL",
+    f"sqlite:///{DATA_DIR / 'db.sqlite3'}",
+    "sqlite:///PATH or postgres://USER:PASSWORD@HOST/NAME.",
+)
+read.finish()
+
+SECRET_KEY = SECRET_KEY or secrets.read_or_create(DATA_DIR / "secret-key")
+
+# -- Django ---------------------------------------------------------------------------
+_base = urlsplit(ZERVERLESS_BASE_URL)
+_https = _base.scheme == "https"
+ALLOWED_HOSTS = [
+    _base.hostname or "localhost",
+    "localhost",
+    "127.0.0.1",
+    "[::1]",
+    *ZERVERLESS_ALLOWED_HOSTS,
+]
+CSRF_TRUSTED_ORIGINS = [ZERVERLESS_BASE_URL]
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.humanize",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_htmx",
+    "django_q",
+    "applications",
+    "builds",
+    "runtime",
+    "zerverless_site",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "zerverless_site.middleware.SecurityHeadersMiddleware",
+]
+ROOT_URLCONF = "zerverless_site.urls"
+WSGI_APPLICATION = "zerverless_site.wsgi.application"
+# A POST to /alice/api must reach the function as it came, never be redirected.
+APPEND_SLASH = False
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "zerverless_site.banners.banners",
+            ],
+        },
+    },
+]
+DATABASES: dict[str, Any] = {"default": dict(dj_database_url.parse(DATABASE_URL))}
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    # IMMEDIATE: two writers queue for the lock instead of failing when they upgrade.
+    DATABASES["default"]["OPTIONS"] = {
+        "timeout": 20,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+else:
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+    DATABASES["default"]["CONN_MAX_AGE"] = 60
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+    )
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "overview"
+LOGOUT_REDIRECT_URL = "login"
+# Functions share the host: the control plane's cookies stay under /-/.
+SESSION_COOKIE_NAME = "zerverless_session"
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = "/-/"
+CSRF_COOKIE_NAME = "zerverless_csrf"
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
+SECURE_SSL_REDIRECT = False  # the proxy that ends TLS redirects; see docs/operations.md
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_HSTS_SECONDS = 31536000 if _https else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = False
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/-/static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1 << 20
+
+# -- The queue: a hint, never the truth (docs/architecture.md) ------------------------
+# timeout lies above our own deadlines, retry above timeout: a task is redelivered only
+# when its worker is gone. max_attempts and ack_failures: our rows decide about retries.
+Q_CLUSTER: dict[str, Any] = {
+    "name": "control",
+    "orm": "default",
+    "workers": 2,
+    "timeout": 900,
+    "retry": 1200,
+    "queue_limit": 2,
+    "bulk": 1,
+    "poll": 0.5,
+    "max_attempts": 1,
+    "ack_failures": True,
+    "catch_up": False,
+    "recycle": 200,
+    "max_rss": 300_000,
+    "save_limit": 200,
+    "cpu_affinity": 0,
+    "label": "Queue",
+    "ALT_CLUSTERS": {
+        "builds": {
+            "workers": ZERVERLESS_BUILD_CONCURRENCY,
+            "queue_limit": ZERVERLESS_BUILD_CONCURRENCY,
+            "timeout": DOCKER_BUILD_TIMEOUT + 300,
+            "retry": DOCKER_BUILD_TIMEOUT + 600,
+            "scheduler": False,
+        },
+    },
+}
+
+# -- Logs -----------------------------------------------------------------------------
+_text_logs = ZERVERLESS_LOG_FORMAT == "text" or (
+    ZERVERLESS_LOG_FORMAT == "auto" and sys.stderr.isatty()
+)
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "json": {"()": "zerverless_site.logs.JsonFormatter"},
+        "text": {"()": "zerverless_site.logs.TextFormatter"},
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "text" if _text_logs else "json",
+        },
+    },
+    "root": {"handlers": ["console"], "level": ZERVERLESS_LOG_LEVEL.upper()},
+    # django-q2 adds a handler of its own otherwise, and every line comes twice.
+    "loggers": {"django-q": {"handlers": ["console"], "propagate": False}},
+}
