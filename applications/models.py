@@ -187,6 +187,13 @@ class Function(models.Model):
         return f"/{self.namespace}{self.path}"
 
 
+class SyncQuerySet(WorkQuerySet):
+    """Syncs in the words of the pages."""
+
+    def latest_first(self) -> SyncQuerySet:
+        return self.order_by("-pk")
+
+
 class Sync(Work):
     """One attempt to bring what is live to what a commit says."""
 
@@ -205,7 +212,7 @@ class Sync(Work):
     requested_by = models.CharField(max_length=150, blank=True)
     plan = models.JSONField(default=list, blank=True)
 
-    objects = WorkQuerySet.as_manager()
+    objects = SyncQuerySet.as_manager()
 
     class Meta:
         ordering = ["-pk"]

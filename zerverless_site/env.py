@@ -77,10 +77,8 @@ class Reader:
         try:
             self._env.seal()
         except EnvValidationError as error:
-            lines = [
-                f"  {name}: {'; '.join(messages)}"
-                for name, messages in sorted(dict(error.error_messages).items())
-            ]
+            wrong: Any = error.error_messages
+            lines = [f"  {name}: {'; '.join(wrong[name])}" for name in sorted(wrong)]
             sys.stderr.write("Settings cannot be read:\n" + "\n".join(lines) + "\n")
             raise SystemExit(2) from None
 
