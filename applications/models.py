@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from django.conf import settings
@@ -33,13 +34,18 @@ def _validate_url(value: str) -> None:
 class ApplicationQuerySet(models.QuerySet["Application"]):
     """Applications in the words of the poller and the pages."""
 
+    def present(self) -> ApplicationQuerySet:
+        """All that nobody removed."""
+        return self.filter(removed_at__isnull=True)
+
     def due(self) -> ApplicationQuerySet:
-        return self.filter(next_poll_at__lte=timezone.now())
+        """Those whose next poll is due now."""
+        return self.present().filter(next_poll_at__lte=timezone.now())
 
     def named(self, full_name: str) -> Application:
         """The application `namespace/name`; raises Application.DoesNotExist."""
         namespace, _, name = full_name.partition("/")
-        return self.get(namespace=namespace, name=name)
+        return self.present().get(namespace=namespace, name=name)
 
 
 class Application(models.Model):
@@ -69,6 +75,8 @@ class Application(models.Model):
     )
     head_sha = models.CharField(max_length=64, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
+    # Out of sight at once; the row goes when its images are gone (runtime/cleanup.py).
+    removed_at = models.DateTimeField(null=True, blank=True, editable=False)
     next_poll_at = models.DateTimeField(default=timezone.now, editable=False)
     checked_at = models.DateTimeField(null=True, blank=True, editable=False)
     poll_failures = models.PositiveIntegerField(default=0, editable=False)
@@ -82,6 +90,7 @@ class Application(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["namespace", "name"],
+                condition=models.Q(removed_at__isnull=True),
                 name="application_name_in_namespace",
                 violation_error_message="This namespace has an application of that "
                 "name already.",
@@ -185,6 +194,23 @@ class Function(models.Model):
     def url_path(self) -> str:
         """Where the function answers, below the functions host."""
         return f"/{self.namespace}{self.path}"
+
+
+class Cluster(models.Model):
+    """One cluster of workers, and when it last showed that it works."""
+
+    name = models.CharField(primary_key=True, max_length=20)
+    asked_at = models.DateTimeField(null=True, help_text="A beat was queued for it.")
+    beat_at = models.DateTimeField(null=True, help_text="It last did something.")
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def beat(cls) -> None:
+        """Record that this process's cluster works (see zerverless_site.supervisor)."""
+        name = os.environ.get("Q_CLUSTER_NAME", "control")
+        cls.objects.filter(pk=name).update(beat_at=timezone.now())
 
 
 class SyncQuerySet(WorkQuerySet):

@@ -26,7 +26,7 @@ class Build(Work):
         Function, on_delete=models.CASCADE, related_name="builds"
     )
     revision = models.ForeignKey(
-        Revision, on_delete=models.PROTECT, related_name="builds"
+        Revision, on_delete=models.RESTRICT, related_name="builds"
     )
     sync = models.ForeignKey(
         Sync, null=True, on_delete=models.SET_NULL, related_name="builds"

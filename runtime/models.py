@@ -25,7 +25,7 @@ class Deployment(models.Model):
         Function, on_delete=models.CASCADE, related_name="deployments"
     )
     build = models.ForeignKey(
-        Build, on_delete=models.PROTECT, related_name="deployments"
+        Build, on_delete=models.RESTRICT, related_name="deployments"
     )
     number = models.PositiveIntegerField(help_text="v1, v2, … of this function.")
     image_id = models.CharField(max_length=80)
