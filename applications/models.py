@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from django.conf import settings
@@ -194,23 +193,6 @@ class Function(models.Model):
     def url_path(self) -> str:
         """Where the function answers, below the functions host."""
         return f"/{self.namespace}{self.path}"
-
-
-class Cluster(models.Model):
-    """One cluster of workers, and when it last showed that it works."""
-
-    name = models.CharField(primary_key=True, max_length=20)
-    asked_at = models.DateTimeField(null=True, help_text="A beat was queued for it.")
-    beat_at = models.DateTimeField(null=True, help_text="It last did something.")
-
-    def __str__(self) -> str:
-        return self.name
-
-    @classmethod
-    def beat(cls) -> None:
-        """Record that this process's cluster works (see zerverless_site.supervisor)."""
-        name = os.environ.get("Q_CLUSTER_NAME", "control")
-        cls.objects.filter(pk=name).update(beat_at=timezone.now())
 
 
 class SyncQuerySet(WorkQuerySet):

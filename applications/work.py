@@ -9,6 +9,7 @@ renewing its lease, and the reaper gives the row to another or gives up on it.
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from typing import Any, Self
 from django.db import DatabaseError, connection, models
 from django.db.models import F, Q
 from django.utils import timezone
+
+from applications.errors import PlatformError, UserError
 
 LEASE = timedelta(seconds=30)
 HEARTBEAT_SECONDS = 5.0
@@ -142,6 +145,23 @@ class Work(models.Model):
         return (self.finished_at or timezone.now()) - self.started_at
 
 
+class Cluster(models.Model):
+    """One cluster of workers, and when it last showed that it works."""
+
+    name = models.CharField(primary_key=True, max_length=20)
+    asked_at = models.DateTimeField(null=True, help_text="A beat was queued for it.")
+    beat_at = models.DateTimeField(null=True, help_text="It last did something.")
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def beat(cls) -> None:
+        """Record that this process's cluster works (see zerverless_site.supervisor)."""
+        name = os.environ.get("Q_CLUSTER_NAME", "control")
+        cls.objects.filter(pk=name).update(beat_at=timezone.now())
+
+
 class Lease:
     """A held claim: `lost` is set when another took over or someone cancelled."""
 
@@ -157,6 +177,7 @@ class Lease:
         try:
             while not self._done.wait(HEARTBEAT_SECONDS):
                 try:
+                    Cluster.beat()
                     if not self.rows.renew(self.pk, self.token):
                         self.lost.set()
                         return
@@ -178,3 +199,30 @@ def held(rows: WorkQuerySet, pk: int, token: str) -> Iterator[Lease]:
     finally:
         lease._done.set()
         thread.join()
+
+
+@contextmanager
+def attempt(rows: WorkQuerySet, row: Work, token: str) -> Iterator[Lease]:
+    """Do a claimed row's work: whatever ends the block, the row does not stay running.
+
+    The block calls `lease.finish()` when it succeeds. A UserError makes the row failed;
+    a PlatformError puts it back in line, until MAX_ATTEMPTS makes it errored.
+    """
+    with held(rows, row.pk, token) as lease:
+        try:
+            yield lease
+        except UserError as error:
+            lease.finish(State.FAILED, error_code=error.code, error=error.message)
+        except PlatformError as error:
+            log.warning("%s: attempt %s failed", row, row.attempt, exc_info=True)
+            if row.attempt < MAX_ATTEMPTS:
+                rows.release(row.pk, token)
+            else:
+                lease.finish(State.ERRORED, error_code=error.code, error=error.message)
+        except Exception:
+            log.exception("%s: unexpected error", row)
+            lease.finish(
+                State.ERRORED,
+                error_code="internal",
+                error="An unexpected error of Zerverless; the log has its traceback.",
+            )
