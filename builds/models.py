@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.db import models
 from django.urls import reverse
+from django.utils import timezone
 
 from applications.models import Function, Revision, Sync
 from applications.work import State, Work, WorkQuerySet
@@ -17,6 +20,14 @@ class BuildQuerySet(WorkQuerySet):
         return self.filter(
             state=State.SUCCEEDED, image_removed_at__isnull=True
         ).exclude(image_id="")
+
+    def awaiting_activation(self) -> BuildQuerySet:
+        """Succeeded, but the process died before the deployment was made."""
+        return self.with_image().filter(
+            deployments__isnull=True,
+            function__retired_at__isnull=True,
+            finished_at__gt=timezone.now() - timedelta(hours=1),
+        )
 
 
 class Build(Work):

@@ -1,0 +1,89 @@
+"""What is live, and the one transaction that changes it.
+
+A deployment goes live, is superseded or retired by moving `is_live`; the same
+transaction raises the installation's `routes_version`, which gateways watch.
+"""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.db.models import F, Max
+from django.utils import timezone
+
+from applications.manifest import FunctionSpec
+from applications.models import Application, Function
+from applications.plan import Live
+from applications.work import State
+from builds.models import Build
+from runtime.models import Deployment, Installation
+
+
+def observe(application: Application) -> dict[str, Live | None]:
+    """What serves at each declared path, or will once its active build ends."""
+    functions = Function.objects.declared().filter(application=application)
+    return {function.path: _target_of(function) for function in functions}
+
+
+def _target_of(function: Function) -> Live | None:
+    build = function.builds.active().order_by("-order", "-pk").first()
+    if build is None:
+        live = function.deployments.live().select_related("build").first()
+        build = live.build if live else None
+    if build is None:
+        return None
+    return Live(build.key, FunctionSpec.from_dict(build.spec).config())
+
+
+@transaction.atomic
+def activate(build: Build) -> Deployment | None:
+    """Ensure a succeeded build is what serves, unless something newer already does.
+
+    Returns the live deployment made for it, or None when it came too late: the
+    function was retired, or a newer commit went live first.
+    """
+    function = Function.objects.select_for_update().get(pk=build.function_id)
+    if build.state != State.SUCCEEDED or function.retired_at is not None:
+        return None
+    live = function.deployments.live().select_related("build").first()
+    if live and (live.build.order, live.build_id) >= (build.order, build.pk):
+        return live if live.build_id == build.pk else None
+    if function.deployments.filter(build=build).exists():
+        return None
+    _take_down(function)
+    deployment = Deployment.objects.create(
+        function=function,
+        build=build,
+        number=_next_number(function),
+        image_id=build.image_id,
+        image_tag=build.image_tag,
+        commit=build.revision.sha,
+        config=FunctionSpec.from_dict(build.spec).config(),
+        is_live=True,
+    )
+    _announce()
+    return deployment
+
+
+@transaction.atomic
+def retire(function: Function) -> None:
+    """Ensure a function no longer declared serves nothing. Its history stays."""
+    Function.objects.filter(pk=function.pk, retired_at__isnull=True).update(
+        retired_at=timezone.now()
+    )
+    _take_down(function)
+    _announce()
+
+
+def _take_down(function: Function) -> None:
+    function.deployments.live().update(is_live=False, superseded_at=timezone.now())
+
+
+def _next_number(function: Function) -> int:
+    newest = function.deployments.aggregate(newest=Max("number"))["newest"]
+    return (newest or 0) + 1
+
+
+def _announce() -> None:
+    """Tell the gateways: they reload their routes when the number has moved."""
+    Installation.current()
+    Installation.objects.update(routes_version=F("routes_version") + 1)

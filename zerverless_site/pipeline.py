@@ -1,0 +1,130 @@
+"""The whole flow, in the order it happens. Start reading here.
+
+    git --> applications --> builds --> runtime --> HTTP
+
+Each stage can be run again with the same result: it recomputes from what the tables
+and the repository say, never from what a message said.
+"""
+
+from __future__ import annotations
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from applications import declare, observe, poll, repository
+from applications.errors import ManifestError
+from applications.models import Application, Function, Revision, Sync
+from applications.plan import Desired, Kind, plan
+from applications.work import State, attempt
+from builds import build as builds
+from builds.models import Build
+from runtime import cleanup, deploy
+from zerverless_site import queue
+
+
+def poll_repository(application: Application) -> None:
+    """One look at a repository, for every application that is due and uses it."""
+    for changed in poll.look(application):
+        request_sync(changed, Sync.Trigger.POLL)
+
+
+def request_sync(application: Application, trigger: Sync.Trigger, by: str = "") -> Sync:
+    """Ensure a sync is queued; a second request before it starts joins the first."""
+    with transaction.atomic():
+        Application.objects.select_for_update().get(pk=application.pk)
+        sync = application.syncs.filter(state=State.QUEUED).first()
+        if sync is None:
+            sync = Sync.objects.create(
+                application=application, trigger=trigger, requested_by=by
+            )
+        queue.on_commit_sync(sync.pk)
+    return sync
+
+
+def reconcile(sync_pk: int) -> None:
+    """Git says, we do: observe the commit, plan, request builds, retire the rest."""
+    try:
+        token = Sync.objects.claim(sync_pk)
+    except IntegrityError:
+        return  # another sync of the application runs; the sweep offers this one again
+    if token is None:
+        return
+    sync = Sync.objects.select_related("application").get(pk=sync_pk)
+    with attempt(Sync.objects.all(), sync, token) as lease:
+        revision, desired = _observe(sync)
+        changes = plan(desired, deploy.observe(sync.application))
+        by_path = {item.spec.path: item for item in desired}
+        for change in changes:
+            if change.kind is Kind.RETIRE:
+                _retire(sync.application, change.path)
+            elif change.kind is not Kind.KEEP:
+                _request_build(sync, revision, by_path[change.path])
+        poll.settled(sync.application, revision)
+        lease.finish(State.SUCCEEDED, plan=[change.as_dict() for change in changes])
+    queue.hint()
+
+
+def _observe(sync: Sync) -> tuple[Revision, list[Desired]]:
+    application = sync.application
+    seen = observe.observe(
+        application.repo_url,
+        application.branch,
+        application.manifest_path,
+        application.namespace,
+    )
+    revision = observe.record(application, seen)
+    Sync.objects.filter(pk=sync.pk).update(revision=revision)
+    if seen.manifest is None:
+        poll.refused(application, revision)
+        raise ManifestError(seen.problems)
+    with repository.open_snapshot(application.repo_url, seen.sha) as snapshot:
+        return revision, [
+            Desired(spec, builds.key_of(snapshot, spec))
+            for spec in seen.manifest.functions
+        ]
+
+
+def _request_build(sync: Sync, revision: Revision, item: Desired) -> None:
+    function = declare.function(sync.application, item.spec.path)
+    build = builds.request(function, revision, sync, item.spec, item.key)
+    if build.state == State.SUCCEEDED:
+        deploy.activate(build)
+
+
+def _retire(application: Application, path: str) -> None:
+    function = Function.objects.declared().get(application=application, path=path)
+    for build in function.builds.active():
+        builds.cancel(build.pk, "no longer in the manifest")
+    deploy.retire(function)
+
+
+def run_builds() -> None:
+    """Build what is queued, oldest first, and put each success live."""
+    while (build := builds.run_next()) is not None:
+        if build.state == State.SUCCEEDED:
+            deploy.activate(build)
+
+
+def remove_application(application: Application) -> None:
+    """Take an application out of sight and off the air; cleanup frees its images."""
+    Application.objects.filter(pk=application.pk).update(removed_at=timezone.now())
+    for function in Function.objects.declared().filter(application=application):
+        _retire(application, function.path)
+    for sync in application.syncs.filter(state=State.QUEUED):
+        Sync.objects.filter(pk=sync.pk, state=State.QUEUED).update(
+            state=State.CANCELLED, finished_at=timezone.now()
+        )
+
+
+def sweep() -> None:
+    """Ensure nothing a crash can orphan stays so: leases, hints, activations."""
+    Sync.objects.reap()
+    Build.objects.reap()
+    for build in Build.objects.awaiting_activation():
+        deploy.activate(build)
+    queue.hint()
+
+
+def clean_up() -> None:
+    """Free what nothing needs any more: last in the file as it is last in life."""
+    cleanup.sweep(cleanup.survey())
