@@ -1,0 +1,109 @@
+"""Is the platform itself well? For `doctor`, the System page and the banners."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
+
+from applications.errors import ZerverlessError
+from applications.work import Cluster
+from builds import engine as build_engine
+from runtime import engine as container_engine
+
+BEAT_MAX = timedelta(seconds=60)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding: what was looked at, whether it is well, and what to do if not."""
+
+    name: str
+    ok: bool
+    summary: str
+    hint: str = ""
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def report() -> list[Check]:
+    """Every check, in the order a person would mend them."""
+    checks: list[Callable[[], Check]] = [database, disk, git, docker, buildkit]
+    return [check() for check in checks] + workers()
+
+
+def database() -> Check:
+    """Reachable, and every migration applied."""
+    try:
+        executor = MigrationExecutor(connection)
+        missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except DatabaseError as error:
+        return Check("database", False, str(error), "Check DATABASE_URL.")
+    if missing:
+        names = ", ".join(str(migration) for migration, _ in missing[:3])
+        return Check("database", False, f"not migrated: {names}", "manage.py migrate")
+    return Check("database", True, f"{connection.vendor}, migrated")
+
+
+def disk() -> Check:
+    """More than ZERVERLESS_DISK_FREE_MIN free where the data directory is."""
+    free = shutil.disk_usage(settings.DATA_DIR).free
+    summary = f"{free / 2**30:.1f} GiB free in {settings.DATA_DIR}"
+    enough = free >= settings.ZERVERLESS_DISK_FREE_MIN
+    return Check("disk", enough, summary, "" if enough else "manage.py cleanup")
+
+
+def git() -> Check:
+    """A git that runs."""
+    try:
+        version = subprocess.run(
+            ["git", "--version"], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        return Check("git", False, str(error), "Install git.")
+    return Check("git", True, version)
+
+
+def docker() -> Check:
+    """The Docker daemon answers, where it is used at all."""
+    if not settings.DOCKER_ENABLED:
+        hint = "Set DOCKER_ENABLED=on to build and run functions."
+        return Check("docker", False, "switched off by DOCKER_ENABLED", hint)
+    try:
+        return Check("docker", True, container_engine.ping())
+    except ZerverlessError as error:
+        return Check("docker", False, error.message, "Start Docker; see DOCKER_HOST.")
+
+
+def buildkit() -> Check:
+    """Which builder builds will use."""
+    try:
+        return Check("builder", True, build_engine.available())
+    except ZerverlessError as error:
+        return Check("builder", False, error.message, "Install a docker with buildx.")
+
+
+def workers() -> list[Check]:
+    """One check per cluster of workers."""
+    return [_worker(name) for name in ("control", "builds")]
+
+
+def _worker(name: str) -> Check:
+    label = f"worker {name}"
+    try:
+        cluster = Cluster.objects.filter(pk=name).first()
+    except DatabaseError as error:
+        return Check(label, False, str(error), "manage.py migrate")
+    hint = "Start `manage.py serve`; it restarts a cluster that hangs."
+    if cluster is None or cluster.beat_at is None:
+        return Check(label, False, "never seen", hint)
+    age = timezone.now() - cluster.beat_at
+    return Check(label, age < BEAT_MAX, f"worked {age.seconds} s ago", hint)

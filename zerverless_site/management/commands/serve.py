@@ -1,0 +1,105 @@
+"""`manage.py serve`: start gateway, web and workers, and keep them running."""
+
+from __future__ import annotations
+
+import signal
+import time
+import urllib.error
+import urllib.request
+from types import FrameType
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from runtime import cleanup
+from zerverless_site import preflight, processes, sample, setup
+from zerverless_site.supervisor import Supervisor
+
+SOCKET_PATH_MAX = 107  # unix(7): sun_path without its final NUL
+
+
+class Command(BaseCommand):
+    """Run the platform in the foreground until Ctrl-C or SIGTERM."""
+
+    help = "Start gateway, web and workers and keep them running."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--only",
+            choices=processes.ROLES,
+            help="Run one of them, as the containers of docker-compose.yml do.",
+        )
+
+    def handle(self, *args: Any, only: str | None = None, **options: Any) -> None:
+        if len(str(settings.WEB_SOCKET)) > SOCKET_PATH_MAX:
+            raise CommandError(
+                f"{settings.WEB_SOCKET} is longer than a unix socket's path may be "
+                f"({SOCKET_PATH_MAX}): set ZERVERLESS_DATA_DIR to a shorter path.",
+                returncode=2,
+            )
+        self.began = time.monotonic()
+        self.say("preparing database and static files")
+        preflight.prepare()
+        roles = (only,) if only else processes.ROLES
+        supervisor = Supervisor(
+            processes.programs(roles), None if only else settings.DATA_DIR / "log"
+        )
+        self._obey_signals(supervisor)
+        try:
+            self.say("starting " + ", ".join(p.name for p in supervisor.programs))
+            supervisor.start()
+            if only is None:
+                self._welcome(supervisor)
+            supervisor.watch()
+        finally:
+            self.say("stopping")
+            supervisor.stop()
+            if "gateway" in roles:
+                cleanup.remove_all_containers()
+
+    def say(self, text: str) -> None:
+        self.stderr.write(f"[{time.monotonic() - self.began:5.1f}s] {text}")
+
+    def _obey_signals(self, supervisor: Supervisor) -> None:
+        def stop(number: int, frame: FrameType | None) -> None:
+            supervisor.stopping = True
+
+        signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGTERM, stop)
+
+    def _welcome(self, supervisor: Supervisor) -> None:
+        base = f"http://127.0.0.1:{settings.ZERVERLESS_PORT}"
+        self._until_answers(supervisor, f"{base}/-/login/", "dashboard")
+        if settings.ZERVERLESS_SAMPLE and not supervisor.stopping:
+            self.say("sample application: polling, building, deploying")
+            sample.register()
+            url = f"{base}/{sample.NAMESPACE}{sample.PATH}"
+            if self._until_answers(supervisor, url, "sample function"):
+                self.say(f"live: {url}")
+        if not supervisor.stopping:
+            self.say(f"dashboard: {settings.ZERVERLESS_BASE_URL}/-/")
+            link = setup.url()
+            if link:
+                self.say(f"first login, once: {link}")
+            self.say(f"logs: {settings.DATA_DIR / 'log'}   stop: Ctrl-C")
+
+    def _until_answers(self, supervisor: Supervisor, url: str, what: str) -> bool:
+        """Wait until `url` answers 200, telling every few seconds that it does not."""
+        last = ""
+        told = time.monotonic()
+        while not supervisor.stopping:
+            try:
+                with urllib.request.urlopen(url, timeout=35) as response:  # noqa: S310
+                    response.read()
+                    return True
+            except urllib.error.HTTPError as error:
+                last = f"{error.code} {error.reason}"
+            except (urllib.error.URLError, OSError) as error:
+                last = str(error)
+            if time.monotonic() - told > 5:
+                told = time.monotonic()
+                self.say(f"waiting for the {what} ({last})")
+            supervisor.watch_once()
+            supervisor.pause(0.2)
+        return False
