@@ -34,6 +34,16 @@ def parse_size(text: str) -> int:
     return int(match[1]) * _SIZE_UNITS[match[2]]
 
 
+def parse_switch(text: str) -> bool:
+    """True or False for `on` and `off`, and the other usual spellings."""
+    word = text.strip().lower()
+    if word in {"on", "true", "yes", "1"}:
+        return True
+    if word in {"off", "false", "no", "0"}:
+        return False
+    raise ValueError(f'"{text}" is not a switch: write on or off')
+
+
 @dataclass(frozen=True)
 class Declared:
     """One setting as `settings.py` declares it, for the documentation."""
@@ -52,6 +62,7 @@ class Reader:
         self.declared: list[Declared] = []
         self._env.add_parser("duration", _refusing(parse_duration))
         self._env.add_parser("size", _refusing(parse_size))
+        self._env.add_parser("switch", _refusing(parse_switch))
 
     def text(self, name: str, default: str, about: str) -> str:
         return str(self._read("str", "text", name, default, about))
@@ -66,7 +77,7 @@ class Reader:
         return int(self._read("size", "size", name, default, about))
 
     def switch(self, name: str, default: str, about: str) -> bool:
-        return bool(self._read("bool", "on/off", name, default, about))
+        return bool(self._read("switch", "on/off", name, default, about))
 
     def words(self, name: str, default: str, about: str) -> list[str]:
         value = str(self._read("str", "list", name, default, about))

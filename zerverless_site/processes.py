@@ -27,10 +27,10 @@ def _granian(*arguments: str) -> list[str]:
         "-m",
         "granian",
         "--workers=1",
-        "--respawn-failed-workers",
-        "--respawn-interval=0.5",
-        "--log-level=warning",
+        "--http=1",
         "--no-ws",
+        "--workers-kill-timeout=10",
+        "--log-level=warning",
         *arguments,
     ]
 
@@ -43,6 +43,10 @@ def _gateway() -> Program:
             "--loop=uvloop",
             f"--host={settings.ZERVERLESS_BIND}",
             f"--port={settings.ZERVERLESS_PORT}",
+            "--backlog=1024",
+            "--backpressure=1024",
+            "--http1-buffer-size=65536",
+            "--http1-header-read-timeout=20000",
             "runtime.gateway:app",
         ),
     )
@@ -54,10 +58,12 @@ def _web() -> Program:
         _granian(
             "--interface=wsgi",
             f"--uds={settings.WEB_SOCKET}",
-            "--uds-permissions=600",
+            "--uds-permissions=0600",
             "--blocking-threads=4",
+            "--backpressure=64",
             "zerverless_site.wsgi:application",
         ),
+        stale=settings.WEB_SOCKET,
     )
 
 

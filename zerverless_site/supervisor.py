@@ -27,7 +27,7 @@ from zerverless_site import queue
 
 ASK_EVERY = timedelta(seconds=10)
 STUCK_AFTER = timedelta(seconds=45)
-STOP_SECONDS = 10.0
+STOP_SECONDS = 15.0
 BACKOFF_MAX = 15.0
 HEALTHY_SECONDS = 30.0
 LOG_MAX = 10 << 20
@@ -45,6 +45,7 @@ class Program:
     command: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
     cluster: str = ""
+    stale: Path | None = None  # a socket that kill -9 leaves and that blocks a start
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     failures: int = 0
@@ -104,15 +105,19 @@ class Supervisor:
 
     def _spawn(self, program: Program) -> None:
         output = self._output(program)
+        if program.stale is not None:
+            program.stale.unlink(missing_ok=True)
         program.process = subprocess.Popen(
             program.command,
-            env={**os.environ, **program.env},
+            env={**_inherited(), **program.env},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
             preexec_fn=_die_with_parent,
         )
+        if output is not None:
+            os.close(output)
         program.started = time.monotonic()
         if program.cluster:
             Cluster.objects.filter(pk=program.cluster).update(asked_at=None)
@@ -182,6 +187,11 @@ def _signal_group(program: Program, number: signal.Signals) -> None:
         os.killpg(program.process.pid, number)
     except ProcessLookupError:
         return
+
+
+def _inherited() -> dict[str, str]:
+    """Our environment without GRANIAN_*, which would override the command lines."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("GRANIAN_")}
 
 
 def _die_with_parent() -> None:

@@ -79,7 +79,7 @@ class Command(BaseCommand):
                 self.say(f"live: {url}")
         if not supervisor.stopping:
             self.say(f"dashboard: {settings.ZERVERLESS_BASE_URL}/-/")
-            link = setup.url()
+            link = setup.link()
             if link:
                 self.say(f"first login, once: {link}")
             self.say(f"logs: {settings.DATA_DIR / 'log'}   stop: Ctrl-C")
