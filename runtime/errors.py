@@ -77,6 +77,10 @@ class FunctionFailed(InvocationError):
     code, status, title = "ZV502", 502, "The function failed"
 
 
+class ContainerRefused(FunctionFailed):
+    """The engine cannot start the image as it is, and says why."""
+
+
 class OutOfMemory(FunctionFailed):
     """The function used more than its memory."""
 
@@ -100,6 +104,10 @@ class Unavailable(InvocationError):
 
     code, status, title = "ZV503", 503, "Temporarily unavailable"
     retry_after = 5
+
+
+class ImageMissing(Unavailable):
+    """The deployed image is not on the engine any more; it is never pulled."""
 
 
 class ContainerEngineError(PlatformError):

@@ -1,0 +1,329 @@
+"""Runs containers through the Docker Engine's API; the only place that does.
+
+Plain values in, our errors out, no ORM. A container is created from an image *id* and
+never through `containers.run`, which pulls a missing name from a registry: whoever owns
+that name there would run in our place. Clients are per thread and per process: the
+SDK's pool on a unix socket is not safe between threads (it closes the pool of another
+request when it is full), and a forked process must not share its parent's connections.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+import docker
+import requests
+from django.conf import settings
+from docker.tls import TLSConfig
+
+from runtime import removal
+from runtime.errors import (
+    ContainerEngineError,
+    ContainerRefused,
+    ImageMissing,
+    Unavailable,
+)
+from runtime.pump import Pump, Stopped
+
+# Seconds. A call to a daemon that hangs must end: start has a setting of its own.
+_QUICK = 10
+_GRACE = 0.5
+_local = threading.local()
+
+
+@dataclass(frozen=True)
+class Image:
+    """What the engine says about an image, as far as running it depends on it."""
+
+    id: str
+    volumes: tuple[str, ...]
+    user: str
+    workdir: str
+    has_command: bool
+    env: tuple[str, ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container of ours. `owner` is the gateway in its name, `created` Unix time."""
+
+    id: str
+    name: str
+    owner: str
+    image_id: str
+    created: int
+    state: str
+
+
+@dataclass
+class Outcome:
+    """How one container ended. `exit_code` is None when we killed it."""
+
+    stopped: Stopped
+    exit_code: int | None = None
+    oom: bool = False
+    stdout: bytes = b""
+    stderr: bytes = b""
+    stderr_cut: bool = False
+    phases: dict[str, float] = field(default_factory=dict)
+
+
+def container_name(installation: str, gateway_id: str, invocation_id: str) -> str:
+    """The name that says whose it is; labels cannot: an image brings its own."""
+    return f"zerverless-{installation}-{gateway_id}-{invocation_id}"
+
+
+def run_once(
+    name: str,
+    config: dict[str, Any],
+    *,
+    body: bytes,
+    timeout: float,
+    max_output: int,
+    cancelled: Callable[[], bool],
+) -> Outcome:
+    """Run one container from create to remove and return how it ended.
+
+    `config` is the body of the Engine API's "create a container"; `timeout` is in
+    seconds from the moment the container has started. The container and its volumes
+    are removed whatever happens. Raises ImageMissing, ContainerRefused (the image
+    cannot be started as it is) and ContainerEngineError.
+    """
+    phases: dict[str, float] = {}
+    with ExitStack() as stack:
+        # By name, so that a container whose creation we did not see end goes too.
+        stack.callback(removal.soon, remove, name)
+        with _phase(phases, "create"), _our_errors():
+            create: Any = _client(_start_timeout()).create_container_from_config
+            create(config, name)
+        with _phase(phases, "attach"):
+            pump = _attach(stack, name, body, max_output)
+        with _phase(phases, "start"), _our_errors(refusable=True):
+            _client(_start_timeout()).start(name)
+        with _phase(phases, "run"):
+            outcome = _supervise(name, pump, timeout, cancelled)
+    outcome.phases = phases
+    return outcome
+
+
+def remove(name: str) -> None:
+    """Kill and remove a container with its anonymous volumes; gone already is fine."""
+    with _our_errors():
+        try:
+            _client(_QUICK * 3).remove_container(name, v=True, force=True)
+        except docker.errors.NotFound:
+            return
+        except docker.errors.APIError as error:
+            if error.status_code != requests.codes.conflict:  # "already in progress"
+                raise
+
+
+def kill(name: str, signal: str = "SIGKILL") -> None:
+    """Send a signal; a container that is not running (any more) is fine."""
+    with _our_errors():
+        try:
+            _client(_QUICK).kill(name, signal)
+        except docker.errors.APIError as error:
+            if error.status_code not in {404, 409}:
+                raise
+
+
+def ping() -> None:
+    """Return when the engine answers, raise ContainerEngineError when it does not."""
+    with _our_errors():
+        _client(_QUICK).ping()
+
+
+def list_ours(installation: str) -> list[Container]:
+    """Every container whose name says it is this installation's, running or not."""
+    prefix = f"zerverless-{installation}-"
+    with _our_errors():
+        rows = _client(_QUICK).containers(all=True, filters={"name": f"^/?{prefix}"})
+    return [
+        Container(
+            id=row["Id"],
+            name=name,
+            owner=name.removeprefix(prefix).split("-", 1)[0],
+            image_id=row["ImageID"],
+            created=int(row["Created"]),
+            state=row["State"],
+        )
+        for row in rows
+        for name in (str((row.get("Names") or ["/"])[0]).removeprefix("/"),)
+        if name.startswith(prefix)
+    ]
+
+
+def image(image_id: str) -> Image:
+    """What running the image depends on. Raises ImageMissing; never pulls."""
+    return _image(settings.DOCKER_HOST, image_id)
+
+
+@lru_cache(maxsize=2048)  # an image never changes under its id
+def _image(_daemon: str, image_id: str) -> Image:
+    with _our_errors():
+        inspect: Any = _client(_QUICK).inspect_image
+        config = inspect(image_id).get("Config") or {}
+    return Image(
+        id=image_id,
+        volumes=tuple(sorted(config.get("Volumes") or ())),
+        user=config.get("User") or "",
+        workdir=config.get("WorkingDir") or "",
+        has_command=bool(config.get("Cmd") or config.get("Entrypoint")),
+        env=tuple(config.get("Env") or ()),
+        labels=tuple(config.get("Labels") or ()),
+    )
+
+
+def _attach(stack: ExitStack, name: str, body: bytes, max_output: int) -> Pump:
+    """Attach before the start, or a short-lived container's output would be lost."""
+    one = settings.DOCKER_HOST.startswith("unix://")
+    output = _stream(stack, name, stdin=bool(body) and one, output=True)
+    if not body:
+        return Pump(output, None, body, max_output)
+    feed = output if one else _stream(stack, name, stdin=True, output=False)
+    return Pump(output, feed, body, max_output)
+
+
+def _stream(stack: ExitStack, name: str, *, stdin: bool, output: bool) -> socket.socket:
+    wanted = {"stream": True, "stdin": stdin, "stdout": output, "stderr": output}
+    params = {key: int(value) for key, value in wanted.items()}
+    with _our_errors():
+        raw: Any = _client(_QUICK).attach_socket(name, params=params)
+    # Closing the response closes the socket; forgetting it would do so too early.
+    stack.callback(raw._response.close)
+    # On a unix socket the SDK hands out a SocketIO, over TLS the socket itself.
+    return cast(socket.socket, getattr(raw, "_sock", None) or raw)
+
+
+def _supervise(
+    name: str, pump: Pump, timeout: float, cancelled: Callable[[], bool]
+) -> Outcome:
+    until = time.monotonic() + timeout
+    outcome = Outcome(pump.run(until, cancelled))
+    outcome.stdout = pump.stdout
+    if outcome.stopped is Stopped.END:
+        _wait_for_exit(name, outcome, until, cancelled)
+    if outcome.stopped is not Stopped.END:
+        pump.discard_stdout()
+        _stop(name, pump, graceful=outcome.stopped is Stopped.DEADLINE)
+    outcome.stderr, outcome.stderr_cut = pump.stderr, pump.stderr_cut
+    return outcome
+
+
+def _wait_for_exit(
+    name: str, outcome: Outcome, until: float, cancelled: Callable[[], bool]
+) -> None:
+    """Both outputs are closed, so normally it ends now; but it may live on silently."""
+    while (left := until - time.monotonic()) > 0 and not cancelled():
+        with _our_errors():
+            try:
+                wait: Any = _client(_QUICK).wait  # typed as whole seconds
+                status = wait(name, timeout=min(left, 0.5))
+            except (requests.exceptions.Timeout, requests.exceptions.ConnectionError):
+                # The SDK reports a read timeout in the middle of an answer as a
+                # ConnectionError; a daemon that is really gone fails the next call.
+                ping()
+                continue
+        outcome.exit_code = int(status["StatusCode"])
+        outcome.oom = outcome.exit_code != 0 and _was_oom(name, outcome.exit_code)
+        return
+    outcome.stopped = Stopped.CANCELLED if cancelled() else Stopped.DEADLINE
+
+
+def _was_oom(name: str, exit_code: int) -> bool:
+    """Whether the kernel killed it for memory. The report can trail the exit."""
+    for attempt in range(6):
+        with _our_errors():
+            state = _client(_QUICK).inspect_container(name)["State"]
+        if state["OOMKilled"] or exit_code != 137:
+            return bool(state["OOMKilled"])
+        time.sleep(0.01 * 2**attempt)
+    return False
+
+
+def _stop(name: str, pump: Pump, *, graceful: bool) -> None:
+    """SIGTERM and a short grace where there is time for it, then SIGKILL."""
+    if graceful:
+        kill(name, "SIGTERM")
+        pump.run(time.monotonic() + _GRACE, lambda: False)
+    kill(name)
+
+
+@contextmanager
+def _phase(phases: dict[str, float], name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        phases[name] = round((time.perf_counter() - started) * 1000, 2)
+
+
+@contextmanager
+def _our_errors(*, refusable: bool = False) -> Iterator[None]:
+    try:
+        yield
+    except docker.errors.ImageNotFound as error:
+        raise ImageMissing("The image of this deployment is gone.") from error
+    except docker.errors.APIError as error:
+        if refusable and error.status_code == requests.codes.bad_request:
+            raise ContainerRefused(_reason(error)) from error
+        raise ContainerEngineError(f"Docker: {_reason(error)}") from error
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        raise ContainerEngineError(f"Docker does not answer: {error}") from error
+    except OSError as error:
+        raise ContainerEngineError(f"Docker went away: {error}") from error
+
+
+def _reason(error: docker.errors.APIError) -> str:
+    return re.sub(r"\s+", " ", str(error.explanation or error))[:500]
+
+
+def _start_timeout() -> int:
+    return int(settings.ZERVERLESS_COLD_START_TIMEOUT)
+
+
+def _client(timeout: int) -> docker.APIClient:
+    """This thread's client for calls that may take `timeout` seconds."""
+    if not settings.DOCKER_ENABLED:
+        raise Unavailable("Docker is switched off (DOCKER_ENABLED).")
+    host = str(settings.DOCKER_HOST)
+    key = (os.getpid(), host, timeout)
+    clients: dict[Any, docker.APIClient] = _local.__dict__.setdefault("clients", {})
+    if key not in clients:
+        clients[key] = _connect(host, timeout)
+    return clients[key]
+
+
+def _connect(host: str, timeout: int) -> docker.APIClient:
+    client = docker.APIClient(
+        base_url=host, tls=_tls(), timeout=timeout, version="auto"
+    )
+    client.trust_env = False  # no proxy and no .netrc between us and the daemon
+    if host.startswith("unix://"):
+        # The SDK pools by address, and every container has addresses of its own: it
+        # would keep 25 idle connections per thread and use none of them again.
+        client.headers["Connection"] = "close"
+    return client
+
+
+def _tls() -> TLSConfig | bool:
+    if not settings.DOCKER_TLS_VERIFY or settings.DOCKER_HOST.startswith("unix://"):
+        return False
+    certificates = Path(settings.DOCKER_CERT_PATH)
+    return TLSConfig(
+        client_cert=(str(certificates / "cert.pem"), str(certificates / "key.pem")),
+        ca_cert=str(certificates / "ca.pem"),
+        verify=True,
+    )

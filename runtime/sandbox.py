@@ -1,0 +1,116 @@
+"""What a function's container may do: the engine's "create a container" body. Pure.
+
+Every field an image can bring along (user, labels, volumes, health check, stop signal)
+is set here, because what is not set is the image's.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+from typing import Any
+
+MEBIBYTE = 1 << 20
+# Used where the image names no user. With a Dockerfile's own `USER`, root included, the
+# author has chosen; without capabilities that root is an ordinary user in all but name.
+NOBODY = "65534:65534"
+PIDS = 64
+FILES = 1024
+FILE_SIZE = 32 * MEBIBYTE
+SHM_SIZE = 16 * MEBIBYTE
+# noexec is missing on purpose: interpreters and self-extracting programs run from /tmp.
+_TMPFS = "rw,exec,nosuid,nodev,mode=1777"
+TMP = f"{_TMPFS},size=32m,nr_inodes=2048"
+VOLUME = f"{_TMPFS},size=8m,nr_inodes=512"
+VOLUMES_MAX = 16
+SPACE = "/tmp with 32 MiB, each VOLUME with 8 MiB"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Memory in bytes, `cpu` in processors (0.5 is half of one)."""
+
+    memory: int
+    cpu: float
+
+
+def refusal(*, has_command: bool, workdir: str, volumes: tuple[str, ...]) -> str:
+    """Why an image cannot be run at all, or an empty string."""
+    if not has_command:
+        return "The image has neither CMD nor ENTRYPOINT: say what to run."
+    if _inside(workdir, "/proc", "/sys", "/dev"):
+        # A working directory in /proc/self/fd has led out of containers before
+        # (CVE-2024-21626).
+        return f"The image's WORKDIR {workdir!r} is not allowed: use a directory."
+    if len(volumes) > VOLUMES_MAX:
+        return f"The image declares {len(volumes)} volumes; {VOLUMES_MAX} are allowed."
+    bad = next((v for v in volumes if _bad_volume(v)), None)
+    return f"The image's VOLUME {bad!r} is not allowed." if bad is not None else ""
+
+
+def container_config(
+    image_id: str,
+    environment: dict[str, str],
+    limits: Limits,
+    *,
+    user: str,
+    volumes: tuple[str, ...],
+    labels: dict[str, str],
+    reads_body: bool,
+) -> dict[str, Any]:
+    """The body of `POST /containers/create` (Engine API 1.41)."""
+    return {
+        "Image": image_id,
+        "Env": [f"{name}={value}" for name, value in environment.items()],
+        "User": user or NOBODY,
+        "Hostname": "function",
+        "Labels": labels,
+        "Healthcheck": {"Test": ["NONE"]},
+        "StopSignal": "SIGKILL",
+        "NetworkDisabled": True,
+        "Tty": False,
+        "AttachStdin": reads_body,
+        "OpenStdin": reads_body,
+        "StdinOnce": reads_body,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "HostConfig": host_config(limits, volumes),
+    }
+
+
+def host_config(limits: Limits, volumes: tuple[str, ...]) -> dict[str, Any]:
+    """The flags of threats 56 to 59, each of which a test sees from inside."""
+    return {
+        "NetworkMode": "none",
+        "Memory": limits.memory,
+        "MemorySwap": limits.memory,  # equal: no swap; unset would mean twice as much
+        "NanoCpus": int(limits.cpu * 1_000_000_000),
+        "PidsLimit": PIDS,
+        "ReadonlyRootfs": True,
+        "Privileged": False,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges:true"],
+        "IpcMode": "private",
+        "ShmSize": SHM_SIZE,
+        "Init": True,
+        "AutoRemove": False,  # would race with reading the exit code
+        "RestartPolicy": {"Name": "no"},
+        # We are attached; a log file would only be a disk to fill.
+        "LogConfig": {"Type": "none", "Config": {}},
+        "Tmpfs": {**dict.fromkeys(volumes, VOLUME), "/tmp": TMP},  # noqa: S108
+        "Ulimits": [
+            {"Name": "nofile", "Soft": FILES, "Hard": FILES},
+            {"Name": "fsize", "Soft": FILE_SIZE, "Hard": FILE_SIZE},
+            {"Name": "core", "Soft": 0, "Hard": 0},
+        ],
+    }
+
+
+def _inside(path: str, *places: str) -> bool:
+    clean = posixpath.normpath("/" + path.lstrip("/"))
+    return any(clean == place or clean.startswith(place + "/") for place in places)
+
+
+def _bad_volume(path: str) -> bool:
+    clean = posixpath.normpath("/" + path.lstrip("/"))
+    return clean == "/" or _inside(path, "/proc", "/sys", "/dev")
