@@ -27,7 +27,7 @@ def settings_table() -> str:
     rows = ["| name | kind | default | meaning |", "|---|---|---|---|"]
     for item in settings.read.declared:
         default = _portable(item.default)
-        shown = f"`{default}`" if default else "–"
+        shown = f"`{default}`" if default else "empty"
         rows.append(f"| `{item.name}` | {item.kind} | {shown} | {item.about} |")
     return "\n".join(rows)
 
