@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -43,7 +44,7 @@ class Survey:
     applications: list[Application] = field(default_factory=list)
     rows: dict[str, QuerySet[object]] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, Any]:
         """The survey as JSON-able values, sizes in bytes."""
         return {
             "images": [
@@ -75,7 +76,7 @@ def survey(keep: int | None = None) -> Survey:
     )
 
 
-def sweep(doomed: Survey) -> dict[str, object]:
+def sweep(doomed: Survey) -> dict[str, Any]:
     """Do what the survey decided; safe to run twice, or to be killed half-way."""
     done = doomed.as_dict()
     done["bytes"] = images.prune(doomed.images)

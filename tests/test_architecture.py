@@ -111,6 +111,6 @@ def test_every_task_string_names_a_function_that_takes_only_keys() -> None:
     scheduled = {e.task for e in import_module("zerverless_site.schedules").SCHEDULE}
     assert pushed, "no task is pushed at all: this test looks in the wrong place"
     for name in pushed | scheduled:
-        hints = {k: v for k, v in getattr(tasks, str(name)).__annotations__.items()}
+        hints = dict(getattr(tasks, str(name)).__annotations__)
         hints.pop("return")
         assert set(hints.values()) <= {"int"}, f"{name} takes more than primary keys"

@@ -97,7 +97,7 @@ def test_a_held_lease_is_renewed_and_notices_its_loss(
                 break
             lease.lost.wait(0.05)
         assert not lease.lost.is_set()
-        Sync.objects.filter(pk=sync.pk).update(lease_token="another")  # noqa: S106
+        Sync.objects.filter(pk=sync.pk).update(lease_token="another")
         assert lease.lost.wait(5)
 
 
