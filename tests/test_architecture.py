@@ -105,7 +105,7 @@ def test_every_task_string_names_a_function_that_takes_only_keys() -> None:
         for node in ast.walk(queue)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
-        and node.func.id == "_push"
+        and node.func.id == "push"
         and isinstance(node.args[0], ast.Constant)
     }
     scheduled = {e.task for e in import_module("zerverless_site.schedules").SCHEDULE}

@@ -128,3 +128,4 @@ def sweep() -> None:
 def clean_up() -> None:
     """Free what nothing needs any more: last in the file as it is last in life."""
     cleanup.sweep(cleanup.survey())
+    queue.prune()

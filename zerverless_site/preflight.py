@@ -12,19 +12,17 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 
 from runtime.models import Installation
-from zerverless_site import schedules
 
 log = logging.getLogger(__name__)
 
 
 def prepare() -> None:
-    """Ensure database, static files, schedules and the administrator are there."""
+    """Ensure database, static files and the administrator are there."""
     settings.RUN_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _lock():
         call_command("migrate", interactive=False, verbosity=0)
         call_command("collectstatic", interactive=False, verbosity=0)
         Installation.current()
-        schedules.install()
         _first_admin()
 
 

@@ -6,7 +6,11 @@ admin ever holds a URL or a token.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.db import transaction
+from django.utils import timezone
+from django_q.models import Task
 from django_q.tasks import async_task
 
 from applications.models import Sync
@@ -18,26 +22,32 @@ BUILDS = "builds"
 
 def on_commit_sync(pk: int) -> None:
     """Hint a sync once the surrounding transaction is committed."""
-    transaction.on_commit(lambda: _push("run_sync", pk))
+    transaction.on_commit(lambda: push("run_sync", pk))
 
 
 def hint() -> None:
     """Offer everything queued to the workers again; claims make repeats harmless."""
     for pk in Sync.objects.filter(state=State.QUEUED).values_list("pk", flat=True):
-        _push("run_sync", pk)
+        push("run_sync", pk)
     if Build.objects.filter(state=State.QUEUED).exists():
-        _push("run_builds", cluster=BUILDS)
+        push("run_builds", cluster=BUILDS)
 
 
 def poll(pk: int) -> None:
     """Have one application's repository polled."""
-    _push("poll_repository", pk)
+    push("poll_repository", pk)
 
 
 def beat(cluster: str) -> None:
     """Ask a cluster to show that it works."""
-    _push("beat", cluster=cluster)
+    push("beat", cluster=cluster)
 
 
-def _push(task: str, *args: int, cluster: str | None = None) -> None:
+def prune() -> None:
+    """Forget failed tasks after a week; the queue itself keeps them for ever."""
+    Task.objects.filter(stopped__lt=timezone.now() - timedelta(days=7)).delete()
+
+
+def push(task: str, *args: int, cluster: str | None = None) -> None:
+    """Queue `zerverless_site.tasks.<task>`; raises DatabaseError only."""
     async_task(f"zerverless_site.tasks.{task}", *args, cluster=cluster, save=False)

@@ -301,7 +301,7 @@ Q_CLUSTER: dict[str, Any] = {
     "poll": 0.5,
     "max_attempts": 1,
     "ack_failures": True,
-    "catch_up": False,
+    "scheduler": False,
     "recycle": 200,
     "max_rss": 300_000,
     "save_limit": 200,
@@ -313,7 +313,6 @@ Q_CLUSTER: dict[str, Any] = {
             "queue_limit": ZERVERLESS_BUILD_CONCURRENCY,
             "timeout": DOCKER_BUILD_TIMEOUT + 300,
             "retry": DOCKER_BUILD_TIMEOUT + 600,
-            "scheduler": False,
         },
     },
 }

@@ -24,6 +24,7 @@ from django.utils import timezone
 
 from applications.work import Cluster
 from zerverless_site import queue
+from zerverless_site.schedules import Clock
 
 ASK_EVERY = timedelta(seconds=10)
 STUCK_AFTER = timedelta(seconds=45)
@@ -62,6 +63,9 @@ class Supervisor:
     def __init__(self, programs: Sequence[Program], log_dir: Path | None) -> None:
         self.programs = programs
         self.log_dir = log_dir
+        # Whoever supervises workers also gives them their work by the clock.
+        has_workers = any(program.cluster for program in programs)
+        self.clock = Clock() if has_workers else Clock(())
         self.stopping = False
 
     def start(self) -> None:
@@ -82,6 +86,7 @@ class Supervisor:
             self._revive(program)
             if program.cluster and program.is_running:
                 self._check(program)
+        self.clock.tick()
 
     def pause(self, seconds: float) -> None:
         """Sleep, but not past a request to stop."""
