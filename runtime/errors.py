@@ -46,6 +46,18 @@ class MethodNotAllowed(InvocationError):
         self.allowed = allowed
 
 
+class RequestTimeout(InvocationError):
+    """The client did not send its body in time."""
+
+    code, status, title = "ZV408", 408, "Request timed out"
+
+
+class LengthRequired(InvocationError):
+    """The dashboard takes no body of unknown length."""
+
+    code, status, title = "ZV411", 411, "Length required"
+
+
 class BodyTooLarge(InvocationError):
     """The request body is larger than the limit."""
 
@@ -78,7 +90,19 @@ class FunctionFailed(InvocationError):
 
 
 class ContainerRefused(FunctionFailed):
-    """The engine cannot start the image as it is, and says why."""
+    """The engine cannot start the image as it is; `reason` is for the owner's eyes."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            "The function's container cannot be started; its log says why."
+        )
+        self.reason = reason
+
+
+class Abandoned(InvocationError):
+    """The client is gone and the function was stopped; nobody reads this answer."""
+
+    code, status, title = "ZV499", 499, "The client closed the connection"
 
 
 class OutOfMemory(FunctionFailed):

@@ -1,0 +1,283 @@
+"""What the gateway accepts as a request, decided once, on the path as it came.
+
+The path is judged in its raw form; the server's decoded one cannot tell `/a%2fb` from
+`/a/b`. `/alice/api` below is a deployed function:
+
+| request path                               | answer                                  |
+|--------------------------------------------|-----------------------------------------|
+| `/alice/api`, `/%61lice/api`               | the function, sub_path ""               |
+| `/alice/api/`                              | the function, sub_path "/"              |
+| `/alice/api/a%2fb`, `/alice/api/a%2Fb`     | the function, sub_path "/a%2Fb"         |
+| `/alice/api//x`, `/alice/api/x%20y`        | sub_path "//x", "/x y"                  |
+| `//alice/api`, `/alice//api`               | 404: empty segments never match         |
+| `/alice%2fapi`, `/Alice/api`, `/alice/apix`| 404: names match exactly                |
+| `.` or `..` as a segment, in any encoding  | 400                                     |
+| `%00`, `%0a`, any encoded control, DEL     | 400                                     |
+| backslash, raw or `%5c`                    | 400                                     |
+| `%`, `%zz`; bytes that are not UTF-8       | 400                                     |
+| raw bytes outside ASCII, a path without `/`| 400                                     |
+| path and query over 8 KiB                  | 414                                     |
+
+A function that must tell `%2F` from `%252F` reads the raw path.
+
+Methods: GET HEAD POST PUT PATCH DELETE OPTIONS. A HEAD request runs the function with
+REQUEST_METHOD=HEAD and its body is dropped; OPTIONS goes to the function. TRACE and
+unknown methods are 405; granian closes the connection on CONNECT.
+
+Headers: names with an underscore are dropped, because CGI and WSGI cannot tell them
+from the same name with a hyphen (`X_Forwarded_For`). Two Host headers, none or a
+malformed one, any transfer coding but chunked, and two lengths are 400.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from urllib.parse import unquote_to_bytes
+
+from django.conf import settings
+
+from runtime.errors import (
+    BadRequest,
+    BodyTooLarge,
+    HeadersTooLarge,
+    MethodNotAllowed,
+    UriTooLong,
+)
+
+Headers = list[tuple[str, str]]
+
+TARGET_MAX = 8 * 1024
+HEADERS_MAX = 32 * 1024
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+# RFC 9110 section 7.6.1, and what older proxies add.
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+# Written by us, whatever the client sent; `proxy` would become HTTP_PROXY (httpoxy).
+_REPLACED = frozenset(
+    {
+        "expect",
+        "forwarded",
+        "proxy",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-prefix",
+        "x-forwarded-proto",
+        "x-forwarded-server",
+        "x-real-ip",
+        "x-request-id",
+    }
+)
+
+_PATH = re.compile(rb"/[!-\[\]-~]*\Z")  # printable ASCII without the backslash
+_QUERY = re.compile(rb"[!-~]*\Z")
+_ESCAPE_REFUSED = re.compile(r"%(?![0-9A-Fa-f]{2})|%[01][0-9A-Fa-f]|%7[fF]|%5[cC]")
+_ENCODED_SLASH = re.compile(r"%2[fF]")
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?\Z")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}\Z")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A checked path: as it came, and its decoded segments (`%2F` stays encoded)."""
+
+    raw_path: str
+    query: str
+    segments: tuple[str, ...]
+
+    def below(self, depth: int) -> str:
+        """What follows the first `depth` segments: "", "/" or "/x/y"."""
+        rest = self.segments[depth:]
+        return "/" + "/".join(rest) if rest else ""
+
+
+def read_target(raw_path: bytes, query: bytes) -> Target:
+    """Check a request target; raises BadRequest or UriTooLong."""
+    if len(raw_path) + len(query) > TARGET_MAX:
+        raise UriTooLong(f"Path and query may be at most {TARGET_MAX} bytes long.")
+    if not _PATH.match(raw_path) or not _QUERY.match(query):
+        raise BadRequest("The path holds characters that must be percent-encoded.")
+    path = raw_path.decode("ascii")
+    if "%" in path and _ESCAPE_REFUSED.search(path):
+        raise BadRequest("The path holds a malformed or forbidden percent-encoding.")
+    segments = tuple(_decode(segment) for segment in path[1:].split("/"))
+    return Target(path, query.decode("ascii"), segments)
+
+
+def _decode(segment: str) -> str:
+    if "%" in segment:
+        # Encoded once more, the slash comes out of the decoding as it went in.
+        kept = _ENCODED_SLASH.sub("%252F", segment)
+        try:
+            segment = unquote_to_bytes(kept).decode()
+        except UnicodeDecodeError:
+            raise BadRequest("The path is not UTF-8.") from None
+    if segment.startswith(".") or "%2F" in segment:
+        for part in segment.split("%2F"):
+            if part in {".", ".."}:
+                raise BadRequest("The path holds a dot segment.")
+    return segment
+
+
+def read_headers(raw: list[tuple[bytes, bytes]], http_version: str) -> Headers:
+    """Check and decode header lines, names in lower case.
+
+    Raises BadRequest or HeadersTooLarge.
+    """
+    if sum(len(name) + len(value) for name, value in raw) > HEADERS_MAX:
+        raise HeadersTooLarge(f"All headers may be {HEADERS_MAX} bytes together.")
+    headers = [
+        (name.decode("latin-1").lower(), value.decode("latin-1"))
+        for name, value in raw
+        if b"_" not in name
+    ]
+    hosts = [value for name, value in headers if name == "host" and value]
+    if len(hosts) > 1 or (not hosts and http_version != "1.0"):
+        raise BadRequest("Exactly one Host header is needed.")
+    if hosts and not _HOST.match(hosts[0]):
+        raise BadRequest("The Host header is malformed.")
+    return headers
+
+
+def first(headers: Headers, wanted: str) -> str:
+    """The first value of a header, or an empty string."""
+    for name, value in headers:
+        if name == wanted:
+            return value
+    return ""
+
+
+def body_length(headers: Headers) -> int | None:
+    """Bytes of the body: 0 without one, None when it comes in chunks.
+
+    Raises BadRequest where the framing is ambiguous, BodyTooLarge over the limit.
+    """
+    lengths = [value for name, value in headers if name == "content-length"]
+    codings = [value for name, value in headers if name == "transfer-encoding"]
+    if codings:
+        if lengths or [coding.strip().lower() for coding in codings] != ["chunked"]:
+            raise BadRequest("Transfer-Encoding may only be chunked, without a length.")
+        return None
+    if not lengths:
+        return 0
+    if len(lengths) > 1 or not (lengths[0].isascii() and lengths[0].isdigit()):
+        raise BadRequest("Content-Length must be one decimal number.")
+    if int(lengths[0]) > settings.ZERVERLESS_MAX_BODY:
+        raise body_too_large()
+    return int(lengths[0])
+
+
+def body_too_large() -> BodyTooLarge:
+    """The error for a body over the limit."""
+    return BodyTooLarge(
+        f"A request body may be at most {settings.ZERVERLESS_MAX_BODY} bytes."
+    )
+
+
+def check_method(method: str, allowed: tuple[str, ...] = ()) -> None:
+    """Refuse a method no function gets, or one the manifest does not list.
+
+    A function that lists GET answers HEAD too (RFC 9110 section 9.3.2).
+    """
+    accepted = allowed or METHODS
+    if "GET" in accepted and "HEAD" not in accepted:
+        accepted = (*accepted, "HEAD")
+    if method not in METHODS or method not in accepted:
+        raise MethodNotAllowed("This method is not allowed here.", accepted)
+
+
+def new_id() -> str:
+    """A fresh invocation id: 32 hexadecimal digits."""
+    return uuid.uuid4().hex
+
+
+def request_id(headers: Headers, otherwise: str) -> str:
+    """The caller's X-Request-Id where it is one we accept."""
+    given = first(headers, "x-request-id")
+    return given if _REQUEST_ID.match(given) else otherwise
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Who asks, how and for which host, after the trusted proxies have had a say."""
+
+    client: str
+    scheme: str
+    host: str
+
+
+def origin(headers: Headers, peer: str, scheme: str) -> Origin:
+    """Believe X-Forwarded-* only from an address in ZERVERLESS_TRUSTED_PROXIES."""
+    host = first(headers, "host")
+    if not settings.ZERVERLESS_TRUSTED_PROXIES or not _is_trusted(peer):
+        return Origin(peer, scheme, host)
+    proto = first(headers, "x-forwarded-proto").strip().lower()
+    forwarded_host = first(headers, "x-forwarded-host").strip()
+    return Origin(
+        _nearest_stranger(headers, peer),
+        proto if proto in {"http", "https"} else scheme,
+        forwarded_host if _HOST.match(forwarded_host) else host,
+    )
+
+
+def _nearest_stranger(headers: Headers, peer: str) -> str:
+    """The last address of X-Forwarded-For that no trusted proxy of ours has."""
+    chain = ",".join(value for name, value in headers if name == "x-forwarded-for")
+    for hop in reversed([hop.strip() for hop in chain.split(",") if hop.strip()]):
+        if not _is_address(hop):
+            break
+        peer = hop
+        if not _is_trusted(hop):
+            break
+    return peer
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_trusted(peer: str) -> bool:
+    if not _is_address(peer):
+        return False
+    address = ip_address(peer)
+    return any(
+        address in ip_network(entry, strict=False)
+        for entry in settings.ZERVERLESS_TRUSTED_PROXIES
+    )
+
+
+def forwardable(headers: Headers, origin: Origin, request_id: str) -> Headers:
+    """The headers to pass on: no hop-by-hop ones, X-Forwarded-* in our own words."""
+    named = {
+        name.strip().lower()
+        for header, value in headers
+        if header == "connection"
+        for name in value.split(",")
+    }
+    dropped = HOP_BY_HOP | _REPLACED | (named - {"host", "content-length"})
+    kept = [item for item in headers if item[0] not in dropped]
+    return [
+        *kept,
+        ("x-forwarded-for", origin.client),
+        ("x-forwarded-host", origin.host),
+        ("x-forwarded-proto", origin.scheme),
+        ("x-request-id", request_id),
+    ]

@@ -1,0 +1,120 @@
+"""Platform errors as RFC 9457 problem documents, or the same content as HTML.
+
+Every platform error carries `X-Zerverless-Error` with its stable code (docs/errors.md);
+an answer of a function never does, so the two can always be told apart. The text says
+nothing about images, engines, traces, or whether a namespace exists.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from html import escape
+from http import HTTPStatus
+
+from runtime.errors import InvocationError, MethodNotAllowed
+
+Headers = list[tuple[str, str]]
+
+_RETRYABLE = frozenset({408, 429, 503})
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{status} {title}</title>
+<meta name="viewport" content="width=device-width"></head>
+<body><h1>{title}</h1><p>{detail}</p>
+<p>{status} · {code} · request <code>{request_id}</code></p></body></html>
+"""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One platform error, ready to be answered. `retry_after` is in seconds."""
+
+    status: int
+    code: str
+    title: str
+    detail: str
+    retry_after: int | None = None
+    allow: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, error: InvocationError) -> Problem:
+        """The documented answer to an error of the family in runtime/errors.py."""
+        allow = error.allowed if isinstance(error, MethodNotAllowed) else ()
+        return cls(
+            error.status,
+            error.code,
+            error.title,
+            error.message,
+            error.retry_after,
+            allow,
+        )
+
+    @classmethod
+    def unexpected(cls) -> Problem:
+        """Our own fault; the log has the traceback under the request id."""
+        detail = "The gateway could not handle this request. It has been logged."
+        return cls(500, "ZV500", HTTPStatus(500).phrase, detail)
+
+    def render(self, request_id: str, accept: str = "") -> tuple[Headers, bytes]:
+        """Headers and body, in the form the Accept header prefers."""
+        if prefers_html(accept):
+            kind, body = "text/html; charset=utf-8", self._html(request_id)
+        else:
+            kind, body = "application/problem+json", self._json(request_id)
+        headers = [
+            ("content-type", kind),
+            ("content-length", str(len(body))),
+            ("cache-control", "no-store"),
+            ("content-security-policy", "default-src 'none'"),
+            ("x-content-type-options", "nosniff"),
+            ("vary", "accept"),
+            ("x-zerverless-error", self.code),
+        ]
+        if self.retry_after is not None:
+            headers.append(("retry-after", str(self.retry_after)))
+        if self.allow:
+            headers.append(("allow", ", ".join(self.allow)))
+        return headers, body
+
+    def _json(self, request_id: str) -> bytes:
+        document = {
+            "type": f"urn:zerverless:error:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            "request_id": request_id,
+            "retryable": self.status in _RETRYABLE,
+        }
+        return json.dumps(document).encode()
+
+    def _html(self, request_id: str) -> bytes:
+        return _PAGE.format(
+            status=self.status,
+            code=escape(self.code),
+            title=escape(self.title),
+            detail=escape(self.detail),
+            request_id=escape(request_id),
+        ).encode()
+
+
+def prefers_html(accept: str) -> bool:
+    """Whether an Accept header ranks HTML above JSON; a tie and `*/*` mean JSON."""
+    html = json_like = 0.0
+    for item in accept.split(","):
+        kind, _, parameters = item.strip().lower().partition(";")
+        if kind.strip() in {"text/html", "application/xhtml+xml"}:
+            html = max(html, _quality(parameters))
+        elif kind.strip() in {"application/json", "application/problem+json"}:
+            json_like = max(json_like, _quality(parameters))
+    return html > json_like
+
+
+def _quality(parameters: str) -> float:
+    name, _, value = parameters.strip().partition("=")
+    if name.strip() != "q":
+        return 1.0
+    try:
+        return float(value.partition(";")[0])
+    except ValueError:
+        return 0.0
