@@ -1,7 +1,380 @@
-"""stub"""
+"""Git, without ever checking anything out: remote branches, fetched commits, files.
+
+Every repository has one bare cache under the data directory, shared by all who use
+its URL. Commits are read from its object database, so nothing in a repository (hook,
+filter, link, submodule) ever touches a file system. See docs/decisions/0002.
+"""
 
 from __future__ import annotations
 
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from types import TracebackType
+from typing import Any, BinaryIO, Self
 
-def check_url(url: str) -> None:
-    """stub"""
+import git
+from git.objects.fun import tree_entries_from_data
+from gitdb.exc import ODBError
+
+from applications import git_cache, git_process, names
+from applications.errors import GitError, GitUnavailable
+from applications.git_errors import clean, failure
+from applications.git_url import check_url
+
+__all__ = ["check_url"]
+
+HEADS_MAX = 16 * 2**20  # bytes of branch list: about 150,000 branches
+TREE_MAX = 32 * 2**20  # bytes of one directory: about 500,000 names
+TREES_MAX = 100_000  # directories walked: a small pack can hold billions, all empty
+PATH_MAX = 4096  # bytes: PATH_MAX of Linux, nothing longer can be unpacked
+LINK_MAX = 4096  # bytes of a link's target, by the same limit
+COMMIT_MAX = 2**20  # bytes of one commit with its message and signature
+_SHA = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class Remote:
+    """What a server says about a repository: branch -> sha, and its default branch."""
+
+    heads: dict[str, str]
+    default_branch: str | None
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Who committed what and when; texts are safe to store and show."""
+
+    sha: str
+    author: str
+    subject: str
+    committed_at: datetime
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file below a directory. `path` is relative to it, and holds bytes that are
+    not UTF-8 as surrogates (`os.fsencode` gives the bytes); `size` is in bytes."""
+
+    path: str
+    kind: str  # "file", "link" or "submodule"
+    executable: bool
+    size: int
+    blob: str
+
+
+def remote_heads(url: str) -> dict[str, str]:
+    """The branches of a remote repository, branch -> sha; one `ls-remote`.
+
+    Raises GitError for what the user can fix, GitUnavailable for what may pass.
+    """
+    prefix = "refs/heads/"
+    return {
+        name.removeprefix(prefix): sha
+        for sha, name in _ask(url, "--heads", "--", url)
+        if name.startswith(prefix)
+    }
+
+
+def default_branch(url: str) -> str | None:
+    """The branch the remote's HEAD names; None when it is detached or empty."""
+    prefix = "ref: refs/heads/"
+    for target, name in _ask(url, "--symref", "--", url, "HEAD"):
+        if name == "HEAD" and target.startswith(prefix):
+            return target.removeprefix(prefix)
+    return None
+
+
+def look(url: str) -> Remote:
+    """Branches and default branch of a remote repository: two `ls-remote`.
+
+    Not one: without `--heads` a server sends every reference it has, and forges keep
+    one or two for each pull request.
+    """
+    return Remote(remote_heads(url), default_branch(url))
+
+
+def _ask(url: str, *arguments: str) -> list[tuple[str, str]]:
+    check_url(url)
+    command = ["ls-remote", "--quiet", *arguments]
+    outcome = git_process.run(command, output_max=HEADS_MAX)
+    if not outcome.succeeded:
+        raise failure(command, outcome)
+    lines = outcome.output.decode("utf-8", "replace").split("\n")
+    return [
+        (left, right) for left, _, right in (line.partition("\t") for line in lines)
+    ]
+
+
+def fetch(url: str, sha: str, branch: str) -> None:
+    """Ensure the commit `sha` of `branch` is in the cache; no network when it is.
+
+    Raises GitError for what the user can fix, GitUnavailable for what may pass.
+    """
+    check_url(url)
+    _check_commit(sha)
+    if names.branch_problem(branch):
+        raise GitError(f'"{clean(branch, 60)}" is not a branch name.', "git:branch")
+    if _is_cached(url, sha):
+        return
+    with git_cache.locked(url) as cache:
+        if not _is_cached(url, sha):
+            cache.fetch(sha, branch)
+
+
+def forget(url: str, keep: set[str]) -> None:
+    """Free the cached commits of a repository that are not in `keep`."""
+    with git_cache.locked(url) as cache:
+        cache.forget(keep)
+
+
+def drop(url: str) -> None:
+    """Remove the cache of a repository nobody uses any more."""
+    with git_cache.locked(url) as cache:
+        cache.remove()
+
+
+@contextmanager
+def open_snapshot(url: str, sha: str) -> Iterator[Snapshot]:
+    """The files of a fetched commit; GitUnavailable when it is not in the cache.
+
+    A cache found damaged is removed, so that the next `fetch` makes it anew.
+    """
+    _check_commit(sha)
+    try:
+        with Snapshot(url, sha) as snapshot:
+            yield snapshot
+    except _Unreadable:
+        with git_cache.locked(url) as cache:
+            cache.remove_if_damaged()
+        raise
+
+
+def _is_cached(url: str, sha: str) -> bool:
+    try:
+        with open_snapshot(url, sha) as snapshot:
+            snapshot.tree_id(".")
+    except GitUnavailable:
+        return False
+    return True
+
+
+def _check_commit(sha: str) -> None:
+    if not _SHA.fullmatch(sha):
+        raise GitError("A commit is named by 40 hexadecimal digits.", "git:commit")
+
+
+class _Unreadable(GitUnavailable):
+    """An object that should be in the cache cannot be read from it."""
+
+    code = "git:cache"
+
+
+class Snapshot:
+    """The files of one commit, read from the cache. For one thread at a time."""
+
+    def __init__(self, url: str, sha: str) -> None:
+        try:
+            self._repo = git.Repo(git_cache.path_of(url), expand_vars=False)
+        except (git.InvalidGitRepositoryError, git.NoSuchPathError) as error:
+            raise _missing(sha) from error
+        self._repo.git.update_environment(
+            **git_process.environment(GIT_DIR=self._repo.git_dir)
+        )
+        self._sha = sha
+        self._checked = False
+        self._reader: _BlobReader | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # Ends the two `cat-file` processes that answer the reads.
+        self._repo.close()
+
+    @cached_property
+    def commit(self) -> Commit:
+        raw = git.Commit(self._repo, bytes.fromhex(self._sha))
+        self._check_commit()
+        try:
+            author, message = raw.author, raw.message
+            when = datetime.fromtimestamp(raw.committed_date, UTC)
+        except (ValueError, LookupError, OverflowError, OSError) as error:
+            # A made-up encoding or date; the server accepted it, we need not.
+            raise GitError(
+                f"Commit {self._sha[:12]} is malformed.", "git:damaged"
+            ) from error
+        subject = str(message).strip().partition("\n")[0]
+        name = author.name or author.email or ""
+        return Commit(self._sha, clean(name, 200), clean(subject, 500), when)
+
+    def read(self, path: str, limit: int) -> bytes:
+        """The content of a regular file of at most `limit` bytes; GitError if not."""
+        blob = self._find(path, "file")
+        with self._opened(blob, path, limit) as stream:
+            return stream.read()
+
+    def tree_id(self, path: str) -> str:
+        """The object id of a directory (`.` is the root): equal ids, equal files."""
+        return self._find(path, "directory").hex()
+
+    def blob_id(self, path: str) -> str:
+        """The object id of a regular file: equal ids, equal content."""
+        return self._find(path, "file").hex()
+
+    def entries(self, path: str) -> Iterator[Entry]:
+        """Every file, link and submodule below a directory, in no useful order.
+
+        Raises GitError when there are more directories than anybody's source has.
+        """
+        waiting = [("", self._find(path, "directory"))]
+        for _ in range(TREES_MAX):
+            if not waiting:
+                return
+            above, tree = waiting.pop()
+            for binsha, mode, name in self._tree(tree, above or path):
+                below = above + name
+                if len(below) > PATH_MAX:
+                    raise GitError(f'"{clean(path, 200)}" is nested too deep.', _PATH)
+                if _kind(mode) == "directory":
+                    waiting.append((below + "/", binsha))
+                else:
+                    yield self._entry(below, mode, binsha)
+        raise GitError(
+            f'"{clean(path, 200)}" holds more than {TREES_MAX} directories.', _PATH
+        )
+
+    def open(self, entry: Entry) -> BinaryIO:
+        """The content of a file entry, to be closed; opening another closes it."""
+        return self._opened(bytes.fromhex(entry.blob), entry.path, entry.size)
+
+    def link_target(self, entry: Entry) -> bytes:
+        """Where a link entry points, as it is in the commit: not followed, unchecked."""
+        with self._opened(bytes.fromhex(entry.blob), entry.path, LINK_MAX) as stream:
+            return stream.read()
+
+    def _find(self, path: str, kind: str) -> bytes:
+        """The object `path` names when every hop is a directory and it is a `kind`."""
+        found, found_kind = self._root(), "directory"
+        names_left = [name for name in path.split("/") if name not in ("", ".")]
+        for done, name in enumerate(names_left):
+            hop = "/".join(names_left[:done])
+            if found_kind != "directory":
+                raise _wrong(path, hop, found_kind, "directory")
+            by_name = {n: (b, _kind(m)) for b, m, n in self._tree(found, hop or ".")}
+            if name not in by_name:
+                raise GitError(f'There is no "{clean(path, 200)}".', _PATH)
+            found, found_kind = by_name[name]
+        if found_kind != kind:
+            raise _wrong(path, path, found_kind, kind)
+        return found
+
+    def _root(self) -> bytes:
+        self._check_commit()
+        return git.Commit(self._repo, bytes.fromhex(self._sha)).tree.binsha
+
+    def _check_commit(self) -> None:
+        """Before GitPython parses it: that it is there, a commit, and not huge."""
+        if self._checked:
+            return
+        try:
+            info = self._repo.odb.info(bytes.fromhex(self._sha))
+        except _BROKEN as error:
+            raise _missing(self._sha) from error
+        if info.type != b"commit" or info.size > COMMIT_MAX:
+            raise GitError(f"{self._sha[:12]} is not a usable commit.", "git:damaged")
+        self._checked = True
+
+    def _tree(self, tree: bytes, path: str) -> list[tuple[bytes, int, str]]:
+        with self._opened(tree, path, TREE_MAX) as stream:
+            data = stream.read()
+        try:
+            return tree_entries_from_data(data)
+        except ValueError as error:
+            message = f'"{clean(path, 200)}" holds a name Git does not allow.'
+            raise GitError(message, _PATH) from error
+
+    def _entry(self, path: str, mode: int, binsha: bytes) -> Entry:
+        kind = _kind(mode)
+        size = 0 if kind == "submodule" else self._size(binsha)
+        return Entry(path, kind, bool(mode & 0o100), size, binsha.hex())
+
+    def _size(self, binsha: bytes) -> int:
+        try:
+            return int(self._repo.odb.info(binsha).size)
+        except _BROKEN as error:
+            raise _unreadable(binsha) from error
+
+    def _opened(self, binsha: bytes, path: str, limit: int) -> io.BufferedReader:
+        if self._reader:
+            self._reader.close()
+        try:
+            stream = self._repo.odb.stream(binsha)
+        except _BROKEN as error:
+            raise _unreadable(binsha) from error
+        self._reader = _BlobReader(self._repo, stream)
+        if stream.size > limit:
+            self._reader.close()
+            message = f'"{clean(path, 200)}" is larger than {limit} bytes.'
+            raise GitError(message, _PATH)
+        return io.BufferedReader(self._reader, 64 * 1024)
+
+
+class _BlobReader(io.RawIOBase):
+    """One object's content, as `cat-file` writes it."""
+
+    def __init__(self, repo: git.Repo, stream: Any) -> None:
+        self._repo, self._stream, self._left = repo, stream, int(stream.size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(min(len(buffer), self._left)) if self._left else b""
+        if self._left and not data:
+            raise _Unreadable("The local copy of the repository is damaged.")
+        self._left -= len(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        # Unread content would be taken for the answer to the next question.
+        if not self.closed and self._left:
+            self._repo.git.clear_cache()
+        super().close()
+
+
+_PATH = "git:path"
+_BROKEN = (ValueError, ODBError, git.GitCommandError, OSError)
+_KINDS = {4: "directory", 8: "file", 10: "link", 14: "submodule"}
+
+
+def _kind(mode: int) -> str:
+    return _KINDS[mode >> 12]
+
+
+def _wrong(path: str, hop: str, found: str, wanted: str) -> GitError:
+    named = f'"{clean(path, 200)}"'
+    place = named if hop == path else f'{named}: "{clean(hop, 200)}"'
+    follow = ", and links are not followed" if found == "link" else ""
+    return GitError(f"{place} is a {found}, not a {wanted}{follow}.", _PATH)
+
+
+def _missing(sha: str) -> GitUnavailable:
+    return GitUnavailable(f"Commit {sha[:12]} is not in the local copy.", "git:cache")
+
+
+def _unreadable(binsha: bytes) -> _Unreadable:
+    return _Unreadable(
+        f"Object {binsha.hex()[:12]} cannot be read from the local copy of the "
+        "repository, which is made anew."
+    )

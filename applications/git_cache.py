@@ -1,0 +1,190 @@
+"""One bare repository per URL under the data directory: fetching into it, freeing it.
+
+Only its lock's holder writes to it. Readers need no lock: git adds a pack before the
+reference that needs it, and never changes a pack.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from django.conf import settings
+
+from applications import git_process
+from applications.errors import GitError, GitUnavailable
+from applications.git_errors import failure, is_explained
+
+DEEPER = 50  # commits looked through where a server refuses to send one by its name
+KEPT = "refs/zerverless/"
+
+
+def path_of(url: str) -> Path:
+    """Where the cache of a repository is, or would be."""
+    digest = hashlib.sha256(url.encode("utf-8", "replace")).hexdigest()
+    return Path(settings.DATA_DIR) / "git" / f"{digest}.git"
+
+
+@contextmanager
+def locked(url: str) -> Iterator[Cache]:
+    """The cache of a repository, for the one who may write to it now.
+
+    A git process that outlives its killed parent for a moment keeps the lock, because
+    the lock belongs to the open file it inherits and not to a process.
+    """
+    path = path_of(url).with_suffix(".lock")
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _wait_for(descriptor)
+        yield Cache(url, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _wait_for(descriptor: int) -> None:
+    deadline = time.monotonic() + settings.ZERVERLESS_GIT_TIMEOUT
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.05)
+        else:
+            return
+    raise GitUnavailable("Another process is fetching this repository.", "git:busy")
+
+
+class Cache:
+    """One bare repository on disk; used only while its lock is held."""
+
+    def __init__(self, url: str, lock: int) -> None:
+        self.url, self.lock, self.path = url, lock, path_of(url)
+
+    def fetch(self, sha: str, branch: str) -> None:
+        """Fetch the commit; a damaged cache is made anew, once."""
+        existed = self._ensure()
+        try:
+            self._fetch(sha, branch)
+        except _Unexplained:
+            if not existed or self._is_sound():
+                raise
+            self.remove()
+            self._ensure()
+            self._fetch(sha, branch)
+
+    def forget(self, keep: set[str]) -> None:
+        """Drop the references of all other commits, then what they alone held."""
+        if not self.path.exists():
+            return
+        listed = self._git("for-each-ref", "--format=%(refname)", KEPT)
+        old = [
+            name
+            for name in listed.output.decode().split()
+            if name.removeprefix(KEPT) not in keep
+        ]
+        for name in old:
+            self._git("update-ref", "-d", name)
+        if old:
+            self._git("gc", "--quiet", "--prune=now")
+
+    def remove(self) -> None:
+        for path in (self.path, self._half_made):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def remove_if_damaged(self) -> None:
+        if self.path.exists() and not self._is_sound():
+            self.remove()
+
+    @property
+    def _half_made(self) -> Path:
+        return self.path.with_suffix(".new")
+
+    def _ensure(self) -> bool:
+        """Ensure there is a repository; whether there was one. Renamed into place,
+        so that half of one is never taken for a whole one."""
+        if (self.path / "HEAD").is_file():
+            self._sweep()
+            return True
+        self.remove()
+        self._must("init", "--quiet", "--bare", "--template=", str(self._half_made))
+        self._half_made.rename(self.path)
+        return False
+
+    def _sweep(self) -> None:
+        """Remove what a killed git left: we hold the lock, so nobody is using it."""
+        for pattern in ("*.lock", "refs/**/*.lock", "objects/pack/tmp_*"):
+            for stale in self.path.glob(pattern):
+                stale.unlink(missing_ok=True)
+
+    def _fetch(self, sha: str, branch: str) -> None:
+        command = self._fetching(1, f"+{sha}:{KEPT}{sha}")
+        outcome = self._run(command)
+        if outcome.succeeded:
+            return
+        if "not our ref" in outcome.errors or "unadvertised" in outcome.errors:
+            self._fetch_around(sha, branch)
+            return
+        raise _error(command, outcome)
+
+    def _fetch_around(self, sha: str, branch: str) -> None:
+        """The branch has moved on: where the server refuses commits by name, look
+        for it among the branch's latest."""
+        command = self._fetching(DEEPER, f"+refs/heads/{branch}:{KEPT}branch")
+        outcome = self._run(command)
+        if not outcome.succeeded:
+            raise _error(command, outcome)
+        kept = self._git("update-ref", f"{KEPT}{sha}", sha)
+        self._git("update-ref", "-d", f"{KEPT}branch")
+        if not kept.succeeded:
+            raise GitUnavailable(
+                f"Commit {sha[:12]} is gone from the server: the branch was rewritten "
+                "meanwhile.",
+                "git:moved",
+            )
+
+    def _fetching(self, depth: int, refspec: str) -> list[str]:
+        return [
+            "--git-dir",
+            str(self.path),
+            "fetch",
+            "--quiet",
+            f"--depth={depth}",
+            "--no-tags",
+            "--no-recurse-submodules",
+            "--no-write-fetch-head",
+            "--no-auto-maintenance",
+            "--",
+            self.url,
+            refspec,
+        ]
+
+    def _is_sound(self) -> bool:
+        return self._git("fsck", "--no-dangling", "--no-progress").succeeded
+
+    def _git(self, *arguments: str) -> git_process.Outcome:
+        return self._run(["--git-dir", str(self.path), *arguments])
+
+    def _must(self, *arguments: str) -> None:
+        outcome = self._run(list(arguments))
+        if not outcome.succeeded:
+            raise _error(arguments, outcome)
+
+    def _run(self, command: list[str]) -> git_process.Outcome:
+        return git_process.run(command, keep_open=[self.lock])
+
+
+class _Unexplained(GitUnavailable):
+    """A failure that may be the cache's own."""
+
+
+def _error(
+    command: Sequence[str], outcome: git_process.Outcome
+) -> GitError | GitUnavailable:
+    error = failure(command, outcome)
+    return error if is_explained(outcome) else _Unexplained(error.message, error.code)

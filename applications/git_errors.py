@@ -1,0 +1,193 @@
+"""Says in plain words, and in the right error family, why a git command failed.
+
+What the repository's owner can change is a GitError and waits for them; what may pass
+by itself is GitUnavailable and is tried again. The first line of a message is the
+sentence; the lines after it are the command, its exit status and git's own words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from applications.errors import GitError, GitUnavailable
+from applications.git_process import Outcome
+from applications.redact import redact
+
+QUOTED_MAX = 1000  # characters of git's own words in a message
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What git says when it fails for one reason, and what we say then."""
+
+    pattern: str
+    family: type[GitError | GitUnavailable]
+    code: str
+    sentence: str
+
+
+# In order: the first that matches is the cause. Texts of git 2.30 to 2.50 and of
+# libcurl with OpenSSL and GnuTLS, under LC_ALL=C.
+_CAUSES = (
+    Cause(
+        r"dubious ownership",
+        GitError,
+        "git:owner",
+        "The repository belongs to another user than the one Zerverless runs as: "
+        "change its owner, or serve it over https.",
+    ),
+    Cause(
+        r"mismatched algorithms|unknown object format|unsupported object format",
+        GitError,
+        "git:format",
+        "The repository uses SHA-256 object names, which are not supported yet.",
+    ),
+    Cause(
+        r"unable to update url base from redirection|returned error: 30\d",
+        GitError,
+        "git:url",
+        "The server redirects this URL, and redirects are not followed: enter the "
+        "address it leads to (some servers want .git at the end).",
+    ),
+    Cause(
+        r"transport '\S+' not allowed|remote-\S+' is not a git command"
+        r"|URL rejected|Malformed",
+        GitError,
+        "git:url",
+        "Git does not accept this URL.",
+    ),
+    Cause(
+        r"Authentication failed|could not read (?:Username|Password)"
+        r"|returned error: 40[13]|terminal prompts disabled",
+        GitError,
+        "git:auth",
+        "The server asks for a login: the repository is private or does not exist "
+        "(servers answer the same for both). Private repositories are not supported "
+        "yet.",
+    ),
+    Cause(
+        r"returned error: 4(?:04|10)|repository '.*' not found"
+        r"|does not appear to be a git repository|not valid: is this a git repo"
+        r"|does not exist|dumb http transport",
+        GitError,
+        "git:not-found",
+        "There is no Git repository at this URL, or it is private.",
+    ),
+    Cause(
+        r"returned error: 429",
+        GitUnavailable,
+        "git:network",
+        "The server asks to be polled less often (429).",
+    ),
+    Cause(
+        r"returned error: 5\d\d",
+        GitUnavailable,
+        "git:network",
+        "The server answered with an error of its own.",
+    ),
+    Cause(
+        r"certificate|self.signed|SSL: no alternative",
+        GitError,
+        "git:tls",
+        "The server's TLS certificate cannot be verified.",
+    ),
+    Cause(
+        r"gnutls_handshake|SSL_|TLS|ssl3?_|OpenSSL",
+        GitUnavailable,
+        "git:tls",
+        "The TLS connection to the server failed.",
+    ),
+    Cause(
+        r"Could not resolve (?:host|proxy)",
+        GitUnavailable,
+        "git:network",
+        "The host name cannot be resolved: check it for a typing mistake.",
+    ),
+    Cause(
+        r"couldn't find remote ref",
+        GitError,
+        "git:branch",
+        "The branch does not exist.",
+    ),
+    Cause(
+        r"No space left on device|Disk quota exceeded",
+        GitUnavailable,
+        "git:disk",
+        "The disk of Zerverless's data directory is full.",
+    ),
+    Cause(
+        r"died of signal 25|File too large|[Oo]ut of memory|mmap failed"
+        r"|memory exhausted|malloc failed|pack exceeds maximum",
+        GitError,
+        "git:too-large",
+        "The repository is larger than ZERVERLESS_REPOSITORY_MAX allows.",
+    ),
+    Cause(
+        r"[Ff]sck error|[Ee]rror in (?:object|tree|commit|blob)",
+        GitError,
+        "git:damaged",
+        "The repository holds an object that Git considers malformed or hostile.",
+    ),
+    Cause(
+        r"Operation too slow|timed out|Timeout was reached",
+        GitUnavailable,
+        "git:timeout",
+        "The server is too slow or does not answer.",
+    ),
+    Cause(
+        r"Failed to connect|Couldn't connect|Connection (?:refused|reset|closed)"
+        r"|Empty reply|early EOF|hung up|RPC failed|unexpected disconnect"
+        r"|Recv failure|transfer closed|invalid index-pack output|unable to access"
+        r"|protocol error|bad line length|expected flush|HTTP/2 stream",
+        GitUnavailable,
+        "git:network",
+        "The connection to the server failed or broke off.",
+    ),
+)
+
+
+def failure(arguments: Sequence[str], outcome: Outcome) -> GitError | GitUnavailable:
+    """The error for a command that did not succeed."""
+    details = _details(arguments, outcome)
+    if outcome.timed_out:
+        return GitUnavailable(
+            "Git was stopped because it took too long: the server is too slow, or the "
+            f"repository too large. The limit is ZERVERLESS_GIT_TIMEOUT, "
+            f"{settings.ZERVERLESS_GIT_TIMEOUT} s.\n{details}",
+            "git:timeout",
+        )
+    if outcome.overflowed:
+        return GitError(
+            f"The server lists more branches than can be read.\n{details}",
+            "git:too-large",
+        )
+    for cause in _CAUSES:
+        if re.search(cause.pattern, outcome.errors):
+            return cause.family(f"{cause.sentence}\n{details}", cause.code)
+    return GitUnavailable(f"Git failed.\n{details}")
+
+
+def is_explained(outcome: Outcome) -> bool:
+    """Whether the failure has a known cause outside our own copy of the repository."""
+    return (
+        outcome.timed_out
+        or outcome.overflowed
+        or any(re.search(cause.pattern, outcome.errors) for cause in _CAUSES)
+    )
+
+
+def clean(text: str, length: int) -> str:
+    """`text` as any database and page can take it: no NUL, surrogate or control."""
+    whole = text.encode("utf-8", "replace").decode("utf-8")
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", whole)[:length]
+
+
+def _details(arguments: Sequence[str], outcome: Outcome) -> str:
+    words = clean(outcome.errors.strip().replace("\r", "\n"), len(outcome.errors))
+    command = " ".join(["git", *arguments])
+    return redact(f"$ {command} (status {outcome.status})\n{words[-QUOTED_MAX:]}")
