@@ -1,0 +1,332 @@
+"""Requests, runs and cancels builds: one image for one function at one revision."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from applications import repository
+from applications.errors import GitError, PlatformError, UserError
+from applications.models import Function, Revision, Sync
+from applications.work import Lease, State, attempt
+from builds import context, engine, images
+from builds.context import Context, Limits
+from builds.engine import BuiltImage, ImageRequest
+from builds.errors import BuildCancelled, BuildEngineError, BuildError
+from builds.failure import FrontendUnavailable
+from builds.log import Writer, writing
+from builds.models import Build
+
+if TYPE_CHECKING:
+    from applications.manifest import FunctionSpec
+    from applications.repository import Snapshot
+
+# Part of every key: raise it when the same inputs would make another image.
+KEY_VERSION = 1
+# Seconds before a build that failed by our fault is tried again, times its attempts.
+RETRY_AFTER = 20
+_ASK_EVERY = 0.7  # seconds between two looks for a cancellation
+
+
+def key_of(snapshot: Snapshot, spec: FunctionSpec) -> str:
+    """A digest of everything the image is made of: equal keys, equal images.
+
+    Raises GitError, with the place, for a context or Dockerfile that is not there.
+    """
+    parts = {
+        "version": KEY_VERSION,
+        "context": snapshot.tree_id(spec.context),
+        "dockerfile": [spec.dockerfile, snapshot.blob_id(spec.dockerfile)],
+        "ignore": _blob_or_none(snapshot, f"{spec.dockerfile}.dockerignore"),
+        "target": spec.target,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _blob_or_none(snapshot: Snapshot, path: str) -> str | None:
+    try:
+        return snapshot.blob_id(path)
+    except GitError:
+        return None
+
+
+def request(
+    function: Function, revision: Revision, sync: Sync, spec: FunctionSpec, key: str
+) -> Build:
+    """Ensure there is a build of the function for this sync; older queued ones end.
+
+    An image made from the same inputs that is still there is reused at once.
+    """
+    made = function.builds.filter(sync=sync).first()
+    if made is not None:
+        return made
+    wanted = Build(
+        function=function,
+        revision=revision,
+        sync=sync,
+        order=sync.pk,
+        key=key,
+        spec=spec.as_dict(),
+    )
+    notes = _reuse(wanted)
+    try:
+        with transaction.atomic():
+            wanted.save()
+            _supersede(wanted)
+    except IntegrityError:
+        return Build.objects.get(function=function, sync=sync)
+    with writing(wanted.pk) as log:
+        for note in notes:
+            log.add(note)
+    return wanted
+
+
+def _reuse(build: Build) -> list[str]:
+    """Give an unsaved build the image of an equal key, if there is one; log lines."""
+    same = Build.objects.with_image().filter(
+        key=build.key, function__application=build.function.application
+    )
+    source = same.select_related("revision").order_by("-pk").first()
+    if source is None:
+        return []
+    try:
+        if engine.image(source.image_id) is None:
+            return []
+        tag = _new_tag(build)
+        engine.tag(source.image_id, tag)
+    except BuildEngineError:
+        return []  # the daemon is away: the build waits in line like any other
+    now = timezone.now()
+    build.state, build.reused_from = State.SUCCEEDED, source
+    build.started_at = build.finished_at = now
+    build.image_tag, build.image_id = tag, source.image_id
+    build.image_size = source.image_size
+    return [f"Nothing it is made of changed: reused from {source.revision.short_sha}."]
+
+
+def _supersede(newer: Build) -> None:
+    """Queued builds of earlier commits are pointless now; running ones are let be."""
+    older = newer.function.builds.filter(state=State.QUEUED, order__lt=newer.order)
+    older.update(
+        state=State.CANCELLED,
+        finished_at=timezone.now(),
+        error_code="build:superseded",
+        error=f"A newer commit, {newer.revision.short_sha}, came first.",
+    )
+
+
+def cancel(build_pk: int, by: str) -> bool:
+    """Cancel a queued build at once, ask a running one to stop; False if neither."""
+    now = timezone.now()
+    queued = Build.objects.filter(pk=build_pk, state=State.QUEUED)
+    if queued.update(
+        state=State.CANCELLED,
+        finished_at=now,
+        cancelled_by=by,
+        error_code=BuildCancelled.code,
+        error=f"Cancelled by {by}.",
+    ):
+        return True
+    running = Build.objects.filter(pk=build_pk, state=State.RUNNING)
+    return bool(running.update(cancel_requested_at=now, cancelled_by=by))
+
+
+def run_next() -> Build | None:
+    """Run the oldest queued build to its end; None when no slot or none to claim."""
+    claimed = _claim()
+    return run(*claimed) if claimed else None
+
+
+def _claim() -> tuple[int, str] | None:
+    for pk in _waiting():
+        for slot in range(settings.ZERVERLESS_BUILD_CONCURRENCY):
+            try:
+                with transaction.atomic():
+                    token = Build.objects.claim(pk, slot=slot)
+            except IntegrityError:
+                continue  # the slot is taken
+            if token is None:
+                break  # another worker claimed this build
+            return pk, token
+    return None
+
+
+def _waiting() -> Iterator[int]:
+    """Queued builds, oldest first; one that just failed by our fault waits a little."""
+    now = timezone.now()
+    ready = Q(attempt=0) | Q(started_at__isnull=True)
+    for tries in (1, 2):
+        pause = timedelta(seconds=RETRY_AFTER * tries)
+        ready |= Q(attempt=tries, started_at__lt=now - pause)
+    queued = Build.objects.filter(ready, state=State.QUEUED)
+    yield from queued.order_by("queued_at", "pk").values_list("pk", flat=True)
+
+
+def run(build_pk: int, token: str) -> Build:
+    """Do the work of a claimed build, to a final state or back into the line.
+
+    A result is written only while the lease holds; a late one is discarded, image too.
+    """
+    build = Build.objects.select_related(
+        "function__application", "revision__application"
+    ).get(pk=build_pk)
+    with (
+        attempt(Build.objects.all(), build, token) as lease,
+        writing(build.pk) as log,
+        _explained(build, lease, log),
+    ):
+        image = _make(build, _Watch(build.pk, lease, log), log)
+        _settle(build, lease, image, log)
+    build.refresh_from_db()
+    return build
+
+
+@contextmanager
+def _explained(build: Build, lease: Lease, log: Writer) -> Iterator[None]:
+    """Errors end up in the log too, and a cancelled build is not a failed one."""
+    try:
+        yield
+    except BuildCancelled:
+        if lease.lost.is_set():
+            log.add("Another worker has taken this build over.")
+            return
+        by = Build.objects.values_list("cancelled_by", flat=True).get(pk=build.pk)
+        log.add(f"Cancelled by {by}.")
+        lease.finish(
+            State.CANCELLED,
+            error_code=BuildCancelled.code,
+            error=f"Cancelled by {by}.",
+        )
+    except BuildError as error:
+        log.add(error.message)
+        lease.finish(
+            State.FAILED,
+            error_code=error.code,
+            error=error.message,
+            failed_step=error.step[:500],
+        )
+    except (UserError, PlatformError) as error:
+        log.add(error.message)
+        raise
+
+
+def _make(build: Build, watch: _Watch, log: Writer) -> BuiltImage:
+    _ready(build)
+    with repository.open_snapshot(
+        build.revision.application.repo_url, build.revision.sha
+    ) as snapshot:
+        wanted = _survey(snapshot, build.spec, log)
+        try:
+            return _built(build, wanted, watch, log)
+        except FrontendUnavailable as error:
+            log.add(f"{error.message} Using the frontend built into Docker instead.")
+            return _built(build, wanted, watch, log, builtin=True)
+
+
+def _ready(build: Build) -> None:
+    """Refuse to start where it cannot end well; forget what a lost attempt made."""
+    engine.available()
+    free = engine.disk_free()
+    if free is not None and free < settings.ZERVERLESS_DISK_FREE_MIN:
+        raise BuildEngineError(
+            f"Only {free / (1 << 30):.1f} GiB of disk are free on the Docker host and "
+            f"{settings.ZERVERLESS_DISK_FREE_MIN / (1 << 30):.1f} GiB are wanted "
+            "(ZERVERLESS_DISK_FREE_MIN): free some, or run manage.py cleanup.",
+            "build:disk",
+        )
+    if build.image_tag and (left := engine.image(build.image_tag)) is not None:
+        engine.remove(build.image_tag, left.id)
+
+
+def _survey(snapshot: Snapshot, spec: dict[str, Any], log: Writer) -> Context:
+    limits = Limits(
+        settings.ZERVERLESS_CONTEXT_MAX, settings.ZERVERLESS_CONTEXT_FILES_MAX
+    )
+    log.add(f"==> Context {spec['context']}")
+    found = context.survey(snapshot, spec["context"], spec["dockerfile"], limits)
+    log.add(
+        f"{len(found.entries):,} files, {found.size / 1e6:,.1f} MB, "
+        f"{found.ignored:,} left out by .dockerignore."
+    )
+    for name in found.submodules:
+        log.add(f"Submodule {name} is left out: submodules are not fetched.")
+    return found
+
+
+def _built(
+    build: Build, wanted: Context, watch: _Watch, log: Writer, *, builtin: bool = False
+) -> BuiltImage:
+    build.image_tag = _new_tag(build)
+    # Recorded before it exists, so that a killed worker leaves nothing unknown.
+    Build.objects.filter(pk=build.pk).update(image_tag=build.image_tag)
+    order = ImageRequest(
+        tag=build.image_tag,
+        dockerfile=wanted.dockerfile,
+        target=build.spec.get("target") or "",
+        labels=images.labels_for(build),
+        seconds=settings.DOCKER_BUILD_TIMEOUT,
+    )
+    committed = build.revision.committed_at or build.revision.observed_at
+    when = int(committed.timestamp())
+    log.add("==> Build")
+    with context.packed(wanted, when, watch.stop, builtin=builtin) as tar:
+        image = engine.build(order, tar, log.add, watch.stop)
+    try:
+        images.check(image, engine.platform())
+    except BuildError:
+        engine.remove(build.image_tag, image.id)
+        raise
+    return image
+
+
+def _settle(build: Build, lease: Lease, image: BuiltImage, log: Writer) -> None:
+    log.add("==> Image")
+    log.add(f"{build.image_tag} ({image.size / 1e6:,.1f} MB), {image.id}.")
+    kept = lease.finish(
+        State.SUCCEEDED,
+        image_id=image.id,
+        image_size=image.size,
+        error="",
+        error_code="",
+    )
+    if not kept:
+        engine.remove(build.image_tag, image.id)
+
+
+def _new_tag(build: Build) -> str:
+    """A tag no build ever had: with a suffix for a second one within a second."""
+    function = build.function
+    tag = images.tag_for(function.namespace, function.path, timezone.now())
+    if not Build.objects.filter(image_tag=tag).exists():
+        return tag
+    return f"{tag}-{time.time_ns() % 1_000_000_000}"
+
+
+class _Watch:
+    """What ends a running build: a cancellation, or the loss of its lease."""
+
+    def __init__(self, build_pk: int, lease: Lease, log: Writer) -> None:
+        self._build_pk, self._lease, self._log = build_pk, lease, log
+        self._asked_at = 0.0
+        self._cancelled = False
+
+    def stop(self) -> bool:
+        """Whether to stop now. Asked several times a second, it also writes the log."""
+        self._log.tick()
+        now = time.monotonic()
+        if now - self._asked_at > _ASK_EVERY:
+            self._asked_at = now
+            self._cancelled = Build.objects.filter(
+                pk=self._build_pk, cancel_requested_at__isnull=False
+            ).exists()
+        return self._cancelled or self._lease.lost.is_set()

@@ -1,0 +1,100 @@
+"""Finds a docker client that can build with BuildKit, and what it may know."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from django.conf import settings
+
+# Up to 22 BuildKit is built into the client; later ones need the buildx plugin.
+_BUILT_IN_BEFORE = 23
+_VERSION = re.compile(r"Docker version (\d+)\.")
+
+
+@dataclass(frozen=True)
+class Client:
+    """A docker binary that speaks BuildKit."""
+
+    path: str
+    version: str
+
+
+def find() -> Client | None:
+    """The first docker on PATH, else /usr/bin/docker, that can use BuildKit.
+
+    The first docker on a PATH may be one that has neither BuildKit nor the plugin.
+    """
+    return _find(os.environ.get("PATH", os.defpath))
+
+
+@cache
+def _find(path: str) -> Client | None:
+    candidates = [f"{directory or '.'}/docker" for directory in path.split(os.pathsep)]
+    for candidate in dict.fromkeys([*candidates, "/usr/bin/docker"]):
+        if os.access(candidate, os.X_OK) and (version := _speaks_buildkit(candidate)):
+            return Client(candidate, version)
+    return None
+
+
+def _speaks_buildkit(path: str) -> str:
+    """What `docker --version` says if this client can, else an empty string."""
+    version = _output(path, "--version")
+    major = _VERSION.match(version)
+    if major is None:
+        return ""
+    if int(major[1]) < _BUILT_IN_BEFORE or _output(path, "buildx", "version"):
+        return version.strip()
+    return ""
+
+
+def _output(*argv: str) -> str:
+    try:
+        done = subprocess.run(
+            argv,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def environment() -> dict[str, str]:
+    """All a docker client gets to see: our daemon, and none of the host's logins."""
+    config = _config_directory()
+    env = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(config),
+        "LANG": "C.UTF-8",
+        "DOCKER_CONFIG": str(config),
+        "DOCKER_HOST": settings.DOCKER_HOST,
+        "DOCKER_BUILDKIT": "1",
+        # Attestations would make the image an index, whose id cannot be run.
+        "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
+        "NO_COLOR": "1",
+    }
+    if settings.DOCKER_TLS_VERIFY:
+        env |= {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": settings.DOCKER_CERT_PATH}
+    return env
+
+
+def _config_directory() -> Path:
+    """A configuration without credentials that still finds a user's own plugins."""
+    directory = Path(settings.DATA_DIR) / "docker-config"
+    directory.mkdir(parents=True, exist_ok=True)
+    plugins = Path.home() / ".docker" / "cli-plugins"
+    wanted = json.dumps({"cliPluginsExtraDirs": [str(plugins)]})
+    file = directory / "config.json"
+    if plugins.is_dir() and not (file.exists() and file.read_text() == wanted):
+        file.write_text(wanted)
+    return directory

@@ -1,0 +1,169 @@
+"""The build context as a tar: what Git has at a commit, and nothing else.
+
+The files come from Git's objects, so `.git`, devices, sockets and anything outside the
+repository cannot be in it; links are stored as links. The same commit gives the same
+bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO
+
+from applications.errors import GitError
+from builds.dockerfile import frontend, without_frontend
+from builds.dockerignore import Ignore
+from builds.errors import BuildCancelled, BuildError
+
+if TYPE_CHECKING:
+    from applications.repository import Entry, Snapshot
+
+TEXT_MAX = 1 << 20  # a Dockerfile or .dockerignore larger than this is none
+# The Dockerfile's name in the tar when it lies outside the context.
+OUTSIDE = ".zerverless.Dockerfile"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Most bytes (uncompressed) and most files a context may have."""
+
+    size: int
+    files: int
+
+
+@dataclass
+class Context:
+    """What goes into the tar, decided before the first byte is written."""
+
+    snapshot: Snapshot
+    dockerfile: str
+    dockerfile_text: str
+    entries: list[Entry] = field(default_factory=list)
+    submodules: list[str] = field(default_factory=list)
+    ignored: int = 0
+    size: int = 0
+
+    @property
+    def frontend(self) -> str:
+        """The image `# syntax=` asks for, or an empty string."""
+        found = frontend(self.dockerfile_text)
+        return found.image if found else ""
+
+
+def survey(snapshot: Snapshot, context: str, file: str, limits: Limits) -> Context:
+    """Decide what the build gets; both paths are relative to the repository root.
+
+    Raises GitError for a path that is missing or a link, BuildError for a context over
+    its limits, a foreign `# syntax=` or a bad `.dockerignore`.
+    """
+    root, file = _normal(context), _normal(file)
+    inside = _below(root, file)
+    text = _text(snapshot, file)
+    frontend(text, file)  # a foreign frontend is refused before anything is packed
+    found = Context(snapshot, inside or OUTSIDE, text)
+    ignore_name, ignore = _ignore(snapshot, root, file)
+    always = {inside, ignore_name}
+    for entry in snapshot.entries(root):
+        if entry.path not in always and ignore.excludes(entry.path):
+            found.ignored += 1
+        elif entry.kind == "submodule":
+            found.submodules.append(entry.path)
+        else:
+            _take(found, entry, limits)
+    return found
+
+
+@contextmanager
+def packed(
+    context: Context, when: int, stop: Callable[[], bool], *, builtin: bool = False
+) -> Iterator[BinaryIO]:
+    """The tar, in a file without a name that is gone however the block ends.
+
+    `when` is the files' time in Unix seconds: the commit's, because web servers derive
+    ETag and Last-Modified from it. With `builtin` the Dockerfile's `# syntax=` is
+    neutralised. Raises BuildCancelled when `stop` says so.
+    """
+    text = context.dockerfile_text
+    body = (without_frontend(text) if builtin else text).encode("utf-8", "replace")
+    with tempfile.TemporaryFile() as file:
+        # GNU format: names of any length and any bytes.
+        with tarfile.open(
+            fileobj=file, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8"
+        ) as tar:
+            for entry in context.entries:
+                if stop():
+                    raise BuildCancelled("The build was cancelled.")
+                if entry.path != context.dockerfile:
+                    _add(tar, context.snapshot, entry, when)
+            tar.addfile(_info(context.dockerfile, len(body), when), io.BytesIO(body))
+        file.seek(0)
+        yield file
+
+
+def _take(found: Context, entry: Entry, limits: Limits) -> None:
+    found.entries.append(entry)
+    found.size += entry.size
+    if len(found.entries) > limits.files:
+        raise BuildError(
+            f"The context has more than {limits.files:,} files "
+            "(ZERVERLESS_CONTEXT_FILES_MAX): leave some out with .dockerignore.",
+            "build:context",
+        )
+    if found.size > limits.size:
+        raise BuildError(
+            f"The context is larger than {limits.size / (1 << 20):,.0f} MiB "
+            "(ZERVERLESS_CONTEXT_MAX): leave something out with .dockerignore.",
+            "build:context",
+        )
+
+
+def _add(tar: tarfile.TarFile, snapshot: Snapshot, entry: Entry, when: int) -> None:
+    if entry.kind == "link":
+        info = _info(entry.path, 0, when)
+        info.type, info.mode = tarfile.SYMTYPE, 0o777
+        info.linkname = snapshot.link_target(entry)
+        tar.addfile(info)
+        return
+    info = _info(entry.path, entry.size, when)
+    info.mode = 0o755 if entry.executable else 0o644
+    with snapshot.open(entry) as content:
+        tar.addfile(info, content)
+
+
+def _info(name: str, size: int, when: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size, info.mtime, info.mode = size, when, 0o644
+    return info
+
+
+def _ignore(snapshot: Snapshot, root: str, file: str) -> tuple[str, Ignore]:
+    """The ignore file that counts and its name in the context, as Docker chooses."""
+    for path in (f"{file}.dockerignore", posixpath.join(root, ".dockerignore")):
+        try:
+            text = _text(snapshot, path)
+        except GitError:
+            continue  # absent, or a link, which is never followed
+        return _below(root, path), Ignore(text, path)
+    return "", Ignore("")
+
+
+def _text(snapshot: Snapshot, path: str) -> str:
+    return snapshot.read(path, TEXT_MAX).decode("utf-8", "surrogateescape")
+
+
+def _normal(path: str) -> str:
+    normal = posixpath.normpath(path)
+    return "" if normal == "." else normal
+
+
+def _below(root: str, path: str) -> str:
+    """`path` relative to `root`, or an empty string when it is not below it."""
+    if not root:
+        return path
+    return path.removeprefix(f"{root}/") if path.startswith(f"{root}/") else ""

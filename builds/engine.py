@@ -1,0 +1,293 @@
+"""Makes and keeps images through Docker; the only place in builds that does.
+
+Plain values in, our errors out, no ORM. Images are built by the docker command line,
+because BuildKit is not in the SDK and Dockerfiles need it. Where no such client is
+found the SDK's classic builder does what it can: in a process of its own (`python -m
+builds.engine`), because only closing its connection makes the daemon stop.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import docker
+import requests
+from django.conf import settings
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.tls import TLSConfig
+from docker.utils import kwargs_from_env
+
+from builds import client, failure, limits, process
+from builds.errors import BuildCancelled, BuildEngineError, BuildError
+
+_QUICK = 30  # seconds one call to the image API may take
+_BUILD_LAST_WORDS = 400  # lines kept to explain a failure
+_CONFLICT = 409
+
+
+@dataclass(frozen=True)
+class ImageRequest:
+    """One image to make. `dockerfile` is a path inside the context's tar."""
+
+    tag: str
+    dockerfile: str = "Dockerfile"
+    target: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 600
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What the daemon says about an image; `config` in Docker's own words."""
+
+    id: str
+    size: int
+    config: Mapping[str, Any]
+    os: str = "linux"
+    architecture: str = ""
+    tags: tuple[str, ...] = ()
+
+
+BuiltImage = ImageInfo
+
+
+def available() -> None:
+    """Raise BuildError when building is switched off, BuildEngineError without Docker.
+
+    The message says what to do.
+    """
+    if not settings.DOCKER_ENABLED:
+        raise BuildError(
+            "DOCKER_ENABLED is off, so nothing is built. Switch it on and sync again.",
+            "build:disabled",
+        )
+    with _api() as api:
+        api.ping()
+
+
+def build(
+    request: ImageRequest,
+    context: BinaryIO,
+    on_line: Callable[[str], None],
+    stop: Callable[[], bool],
+) -> BuiltImage:
+    """Make the image from a tar and tag it; `context` must be a real file.
+
+    `on_line` gets every line as it is printed; `stop` is asked several times a second
+    and ends the daemon's work too. Raises BuildCancelled, BuildError (theirs, with the
+    step) or BuildEngineError (ours).
+    """
+    available()
+    last: deque[str] = deque(maxlen=_BUILD_LAST_WORDS)
+
+    def keep(line: str) -> None:
+        last.append(line)
+        on_line(line)
+
+    try:
+        code = _run(request, context, keep, stop)
+    except process.Stopped:
+        raise BuildCancelled("The build was cancelled.") from None
+    except process.TimedOut:
+        raise failure.timed_out(last, request.seconds) from None
+    if code != 0:
+        raise failure.explain(last, code)
+    # The text of a build can say anything; the daemon says which image has our tag.
+    built = image(request.tag)
+    if built is None:
+        raise BuildEngineError(f"Docker built {request.tag}, but does not have it.")
+    return built
+
+
+def _run(
+    request: ImageRequest,
+    context: BinaryIO,
+    on_line: Callable[[str], None],
+    stop: Callable[[], bool],
+) -> int:
+    binary = client.find()
+    if binary is not None:
+        argv, env = _command(binary.path, request), client.environment()
+        on_line(limits.sentence())
+    else:
+        argv, env = _classic_command(request), client.environment()
+        on_line(
+            "No docker client with BuildKit was found (install docker-buildx, or the "
+            "Docker client 20.10 to 22): building with the classic builder, which "
+            "knows no cache mounts, no heredocs and no BUILDPLATFORM."
+        )
+    context.seek(0)
+    try:
+        return process.run(argv, env, context, on_line, stop, request.seconds)
+    except OSError as error:
+        raise BuildEngineError(f"{argv[0]} cannot be started: {error}.") from error
+
+
+def _command(docker_path: str, request: ImageRequest) -> list[str]:
+    labels = [f"--label={key}={value}" for key, value in request.labels.items()]
+    target = [f"--target={request.target}"] if request.target else []
+    return [
+        docker_path,
+        "build",
+        "--progress=plain",
+        f"--tag={request.tag}",
+        f"--file={request.dockerfile}",
+        *target,
+        *labels,
+        "-",
+    ]
+
+
+def image(reference: str) -> ImageInfo | None:
+    """The image of an id or tag, or None when the daemon has none."""
+    with _api() as api:
+        try:
+            found = api.inspect_image(reference)
+        except (ImageNotFound, NotFound):
+            return None
+    return ImageInfo(
+        id=found["Id"],
+        size=found["Size"],
+        config=found.get("Config") or {},
+        os=found.get("Os", ""),
+        architecture=found.get("Architecture", ""),
+        tags=tuple(found.get("RepoTags") or ()),
+    )
+
+
+def platform() -> tuple[str, str]:
+    """The daemon's operating system and architecture, in an image's words."""
+    with _api() as api:
+        version = api.version(api_version=False)
+    return version["Os"], version["Arch"]
+
+
+def tag(image_id: str, name: str) -> None:
+    """Give an image one more tag; raises BuildEngineError when it is gone."""
+    repository, _, version = name.rpartition(":")
+    with _api() as api:
+        if not api.tag(image_id, repository, version):
+            raise BuildEngineError(f"Docker did not tag {image_id} as {name}.")
+
+
+def remove(name: str, image_id: str) -> int:
+    """Take our tag off our image; the bytes freed when that was its last one.
+
+    A tag that by now points to another image, and an image in use, are left alone.
+    """
+    at_tag, by_id = image(name) if name else None, image(image_id)
+    if by_id is None:
+        return 0
+    with _api() as api:
+        try:
+            if at_tag is not None and at_tag.id == image_id:
+                api.remove_image(name)
+            elif not by_id.tags:
+                api.remove_image(image_id)
+        except (ImageNotFound, NotFound):
+            return 0
+        except APIError as error:
+            if error.status_code != _CONFLICT:
+                raise
+            return 0
+    return by_id.size if image(image_id) is None else 0
+
+
+def disk_free() -> int | None:
+    """Bytes free where the daemon keeps images, or None when that is elsewhere."""
+    with _api() as api:
+        root = Path(api.info().get("DockerRootDir") or "/nonexistent")
+    local = settings.DOCKER_HOST.startswith("unix://")
+    return shutil.disk_usage(root).free if local and root.is_dir() else None
+
+
+@contextmanager
+def _api() -> Iterator[Any]:  # the SDK's own annotations are incomplete
+    """A client for one errand: no connection is shared with a forked worker."""
+    try:
+        api = docker.APIClient(
+            base_url=settings.DOCKER_HOST, tls=_tls(), timeout=_QUICK, version="auto"
+        )
+        try:
+            yield api
+        finally:
+            api.close()
+    except (DockerException, requests.RequestException, OSError) as error:
+        raise BuildEngineError(
+            f"The Docker daemon at {settings.DOCKER_HOST} does not do what it should: "
+            f"{error}. Is it running, and may this process use it?"
+        ) from error
+
+
+def _tls() -> TLSConfig | bool:
+    if not settings.DOCKER_TLS_VERIFY:
+        return False
+    path = Path(settings.DOCKER_CERT_PATH)
+    return TLSConfig(
+        client_cert=(str(path / "cert.pem"), str(path / "key.pem")),
+        ca_cert=str(path / "ca.pem"),
+        verify=True,
+    )
+
+
+# -- The classic builder, in a process of its own -------------------------------------
+
+
+def _classic_command(request: ImageRequest) -> list[str]:
+    wanted = {
+        "request": asdict(request),
+        "memory": settings.ZERVERLESS_BUILD_MEMORY,
+        "cpus": settings.ZERVERLESS_BUILD_CPU,
+    }
+    return [sys.executable, "-m", "builds.engine", json.dumps(wanted)]
+
+
+def _classic(wanted: dict[str, Any]) -> int:
+    """Build from standard input as asked, print the log, answer with an exit code."""
+    request = ImageRequest(**wanted["request"])
+    with tempfile.TemporaryFile() as context:
+        shutil.copyfileobj(sys.stdin.buffer, context)
+        context.seek(0)
+        api = docker.APIClient(version="auto", **kwargs_from_env())
+        stream = api.build(
+            fileobj=context,
+            custom_context=True,
+            decode=True,
+            rm=True,
+            forcerm=True,
+            tag=request.tag,
+            dockerfile=request.dockerfile,
+            target=request.target or None,
+            labels=dict(request.labels),
+            timeout=int(request.seconds),
+            container_limits={
+                "memory": wanted["memory"],
+                "memswap": wanted["memory"],
+                "cpusetcpus": f"0-{max(wanted['cpus'], 1) - 1}",
+            },
+        )
+        return max((_say(message) for message in stream), default=1)
+
+
+def _say(message: Mapping[str, Any]) -> int:
+    """Print one message of the daemon; 1 when it is the end of a failed build."""
+    text = message.get("error") or message.get("stream") or ""
+    sys.stdout.write(text if text.endswith("\n") or not text else f"{text}\n")
+    sys.stdout.flush()
+    return 1 if "error" in message else 0
+
+
+if __name__ == "__main__":
+    try:
+        raise SystemExit(_classic(json.loads(sys.argv[1])))
+    except (DockerException, requests.RequestException) as problem:
+        raise SystemExit(f"{failure.DAEMON_LOST}: {problem}") from None

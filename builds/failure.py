@@ -1,0 +1,146 @@
+"""Says in one sentence which step of a build failed and why, from its last lines. Pure.
+
+The words are those of BuildKit in Docker 20.10 and of later ones, and of the classic
+builder; each pattern was seen in a real log (tests/builds/logs/).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from builds.errors import BuildEngineError, BuildError
+
+DAEMON_LOST = "the connection to the Docker daemon was lost"
+REASON_LINES = 3
+
+_DAEMON = re.compile(
+    rf"(?i){DAEMON_LOST}|cannot connect to the docker daemon|failed to dial grpc"
+    r"|error reading from server|code = unavailable|transport is closing"
+    r"|error during connect|connection reset by peer|unexpected eof"
+)
+_REGISTRY = re.compile(
+    r"(?i)failed to do request|no such host|i/o timeout|tls handshake timeout"
+    r"|toomanyrequests|network is unreachable|connection refused|server misbehaving"
+)
+_FRONTEND = re.compile(r"resolve image config for (?:docker-image://)?(\S+)")
+_METADATA = re.compile(r"load metadata for (\S+)")
+_STEP = re.compile(r"^ > (.+):$")
+_CLASSIC_STEP = re.compile(r"^Step \d+/\d+ : (.+)$")
+_OUTPUT = re.compile(r"^(?:#\d+ )?\d+\.\d+ (.*)$")
+_EXIT = re.compile(r"(?:exit code: |returned a non-zero code: )(\d+)")
+_MOUNT = re.compile(r"/\S*buildkit-mount\d+/")
+_PREFIX = re.compile(
+    r"^(?:ERROR: |error: )?(?:failed to solve(?: with frontend \S+)?: "
+    r"|failed to create LLB definition: |rpc error: code = \S+ desc = )*"
+)
+_UNKNOWN = re.compile(r"unknown instruction: ")
+
+
+class FrontendUnavailable(BuildEngineError):
+    """The frontend of `# syntax=` could not be had; the built-in one may do."""
+
+    code = "build:frontend"
+
+
+def timed_out(lines: Sequence[str], seconds: float) -> BuildError:
+    """The error of a build stopped at its deadline."""
+    return BuildError(
+        f"The build was stopped after {seconds:.0f} seconds (DOCKER_BUILD_TIMEOUT)"
+        f"{_during(lines)}.",
+        "build:timeout",
+        _last_step(lines),
+    )
+
+
+def explain(lines: Sequence[str], code: int) -> BuildError | BuildEngineError:
+    """The error that the last lines of a failed build amount to."""
+    end = _final(lines)
+    step = _failed_step(lines)
+    if _DAEMON.search(end) or code < 0:
+        return BuildEngineError(f"Docker went away during the build: {end or code}")
+    if frontend := _FRONTEND.search(step):
+        return FrontendUnavailable(f"{frontend[1]} cannot be had: {end}")
+    if parent := _METADATA.search(step):
+        return _parent(parent[1], end, step)
+    if exit_code := _EXIT.search(end):
+        return _exited(lines, step, int(exit_code[1]))
+    return _refused(end, step)
+
+
+def _parent(name: str, end: str, step: str) -> BuildError | BuildEngineError:
+    if _REGISTRY.search(end):
+        return BuildEngineError(
+            f"The parent image {name} is not on the Docker host, and its registry "
+            f"cannot be reached: {end}",
+            "build:registry",
+        )
+    return BuildError(
+        f"The parent image {name} cannot be had: {end}", "build:parent", step
+    )
+
+
+def _exited(lines: Sequence[str], step: str, code: int) -> BuildError:
+    if code == 137:
+        return BuildError(
+            f'Step "{step}" was killed (exit code 137): out of memory, most likely.',
+            "build:out-of-memory",
+            step,
+        )
+    said = " / ".join(_said(lines)[-REASON_LINES:])
+    reason = f": {said}" if said else " without a word"
+    return BuildError(
+        f'Step "{step}" failed with exit code {code}{reason}', "build:step", step
+    )
+
+
+def _refused(end: str, step: str) -> BuildError:
+    hint = ""
+    if _UNKNOWN.search(end):
+        hint = (
+            ". If this line is the body of a heredoc (<<EOF): heredocs need Docker 23 "
+            "or later, or a registry within reach and # syntax=docker/dockerfile:1"
+        )
+    what = f'Step "{step}" failed: {end}' if step else end or "The build failed"
+    return BuildError(f"{what}{hint}", "build:failed", step)
+
+
+def _final(lines: Sequence[str]) -> str:
+    """The last line that is not a frame, without Docker's layers of wrapping."""
+    for line in reversed(lines):
+        if line.strip() and not line.startswith(("-----", "#")):
+            return _MOUNT.sub("", _PREFIX.sub("", line.strip()))
+    return ""
+
+
+def _failed_step(lines: Sequence[str]) -> str:
+    for line in reversed(lines):
+        if found := _STEP.match(line) or _CLASSIC_STEP.match(line):
+            return found[1]
+    return ""
+
+
+def _said(lines: Sequence[str]) -> list[str]:
+    """What the failed step printed, as BuildKit repeats it at the end."""
+    start = max((n for n, line in enumerate(lines) if _STEP.match(line)), default=-1)
+    if start >= 0:
+        found = [_OUTPUT.match(line) for line in lines[start + 1 :]]
+        return [match[1].strip() for match in found if match and match[1].strip()]
+    start = max(
+        (n for n, line in enumerate(lines) if _CLASSIC_STEP.match(line)), default=-1
+    )
+    printed = [line.strip() for line in lines[start + 1 : -1]]
+    return [line for line in printed if line and not line.startswith("--->")]
+
+
+def _last_step(lines: Sequence[str]) -> str:
+    for line in reversed(lines):
+        found = re.match(r"^#\d+ (\[.+)$", line) or _CLASSIC_STEP.match(line)
+        if found:
+            return found[1]
+    return ""
+
+
+def _during(lines: Sequence[str]) -> str:
+    step = _last_step(lines)
+    return f' during "{step}"' if step else ""

@@ -1,0 +1,133 @@
+"""The names, labels and end of the images we build."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
+
+from builds import engine
+from builds.engine import ImageInfo
+from builds.errors import BuildError
+from builds.models import Build
+
+ENV_MAX = 64 * 1024
+VOLUMES_MAX = 32
+NAME_MAX = 240  # with ":" and 14 digits an image reference has at most 255 characters
+
+# One path component of a Docker reference (distribution/reference, reference.go).
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_PLAIN = re.compile(rf"\A(?:/{_COMPONENT})+\Z")
+# What we append to a name that had to be changed; a plain name ending like this is
+# changed as well, so that nobody can choose a path that gives another one's name.
+_DIGEST = re.compile(r"-z[0-9a-f]{12}\Z")
+
+
+def tag_for(namespace: str, path: str, when: datetime) -> str:
+    """The tag of an image: `zerverless/alice/api:20260102030405`, time in UTC.
+
+    Different functions have different names: where Docker refuses the plain name, or
+    two functions could share it, a short digest of the path is part of it.
+    """
+    prefix = f"{settings.DOCKER_IMAGE_PREFIX}/{namespace}"
+    name = f"{prefix}{path}"
+    if not _PLAIN.match(path) or _DIGEST.search(path) or len(name) > NAME_MAX:
+        digest = hashlib.sha256(path.encode()).hexdigest()[:12]
+        slug = re.sub(r"[^a-z0-9]+", "-", path).strip("-")[:40].strip("-") or "root"
+        name = f"{prefix}/{slug}-z{digest}"
+    return f"{name}:{when.astimezone(UTC):%Y%m%d%H%M%S}"
+
+
+def labels_for(build: Build) -> dict[str, str]:
+    """What the image says about itself; for people, we never decide by labels."""
+    revision = build.revision
+    return {
+        "org.opencontainers.image.revision": revision.sha,
+        "org.opencontainers.image.source": revision.application.repo_url,
+        "org.opencontainers.image.created": timezone.now().isoformat(),
+        "zerverless.namespace": build.function.namespace,
+        "zerverless.function": build.function.path,
+        "zerverless.commit": revision.sha,
+        "zerverless.build": str(build.pk),
+        "zerverless.installation": installation(),
+    }
+
+
+def installation() -> str:
+    """A short name of this installation that tells nothing about its key."""
+    return salted_hmac("zerverless.installation", "image").hexdigest()[:12]
+
+
+def check(image: ImageInfo, platform: tuple[str, str]) -> None:
+    """Raise BuildError, with what to do, for an image that cannot be a function."""
+    config = image.config
+    problem = (
+        _command_problem(config)
+        or _workdir_problem(config)
+        or _size_problem(config)
+        or _platform_problem(image, platform)
+    )
+    if problem:
+        raise BuildError(problem, "build:image")
+
+
+def _command_problem(config: Mapping[str, Any]) -> str:
+    if config.get("Cmd") or config.get("Entrypoint"):
+        return ""
+    return (
+        "The image has neither CMD nor ENTRYPOINT, so there is nothing to run: end the "
+        'Dockerfile with, for example, CMD ["python", "app.py"].'
+    )
+
+
+def _workdir_problem(config: Mapping[str, Any]) -> str:
+    workdir = re.sub(r"/+", "/", config.get("WorkingDir") or "/")
+    # A working directory in /proc leads out of the container (CVE-2024-21626).
+    if not re.match(r"/(?:proc|sys)(?:/|\Z)", workdir):
+        return ""
+    return f"WORKDIR {workdir} is not allowed: choose a directory such as /app."
+
+
+def _size_problem(config: Mapping[str, Any]) -> str:
+    env = sum(len(entry.encode()) for entry in config.get("Env") or ())
+    if env > ENV_MAX:
+        return f"ENV holds {env:,} bytes; at most {ENV_MAX:,} fit. Use a file instead."
+    volumes = len(config.get("Volumes") or ())
+    if volumes > VOLUMES_MAX:
+        return f"The image declares {volumes} volumes; at most {VOLUMES_MAX} can be."
+    return ""
+
+
+def _platform_problem(image: ImageInfo, platform: tuple[str, str]) -> str:
+    if (image.os, image.architecture) == platform:
+        return ""
+    return (
+        f"The image is for {image.os}/{image.architecture}, but this Docker host runs "
+        f"{'/'.join(platform)}: remove --platform from the last FROM, or use an image "
+        "that exists for it."
+    )
+
+
+def prune(builds: Iterable[Build]) -> int:
+    """Remove the images of these builds, as recorded; the bytes that freed.
+
+    A tag that now points to another image is left alone, an image in use stays for the
+    next time. Safe to repeat and to be killed half-way.
+    """
+    freed = 0
+    for build in builds:
+        freed += engine.remove(build.image_tag, build.image_id)
+        if not _still_there(build):
+            Build.objects.filter(pk=build.pk).update(image_removed_at=timezone.now())
+    return freed
+
+
+def _still_there(build: Build) -> bool:
+    image = engine.image(build.image_id)
+    return image is not None and (build.image_tag in image.tags or not image.tags)
