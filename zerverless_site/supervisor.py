@@ -114,7 +114,7 @@ class Supervisor:
             program.stale.unlink(missing_ok=True)
         program.process = subprocess.Popen(
             program.command,
-            env={**_inherited(), **program.env},
+            env={**_inherited(), **program.env, "ZERVERLESS_PROCESS": program.name},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -1,0 +1,143 @@
+"""Any process may be killed; the platform recovers without a human (threats 95-98)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.git import Repo
+from tests.fixtures.stack import Stack
+
+MANIFEST = """\
+apiVersion: zerverless.io/v1
+kind: Application
+metadata: {name: steady, namespace: team}
+spec:
+  functions:
+    - path: /steady
+      runtime: docker
+      context: .
+      dockerfile: ./Dockerfile
+"""
+DOCKERFILE = 'FROM busybox\nCMD ["echo", "VERSION"]\n'
+SLOW = 'FROM busybox\nRUN echo VERSION; sleep 12\nCMD ["echo", "VERSION"]\n'
+
+
+def files(version: str, dockerfile: str = DOCKERFILE) -> dict[str, str]:
+    return {
+        "zerverless.yaml": MANIFEST,
+        "Dockerfile": dockerfile.replace("VERSION", version),
+    }
+
+
+@pytest.fixture(scope="module")
+def repo(stack: Stack, make_repo: Callable[..., Repo]) -> Repo:
+    """A registered repository whose function answers."""
+    made = make_repo("steady", files("first"))
+    assert stack.add("team", "steady", made.url)["state"] == "succeeded", stack.log()
+    assert stack.get("/team/steady").text == "first\n"
+    return made
+
+
+def answers(stack: Stack) -> bool:
+    return stack.get("/team/steady").status == 200
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def is_waiting_for_the_queue(pid: int) -> bool:
+    """The idle worker that holds the queue's lock sleeps in a pipe read."""
+    try:
+        return "pipe_read" in Path(f"/proc/{pid}/wchan").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("which", [0, -1], ids=["main", "worker"])
+def test_a_killed_gateway_is_back_in_seconds(
+    stack: Stack, repo: Repo, which: int
+) -> None:
+    pids = stack.group("gateway")
+    kill(pids[which])
+    stack.until(lambda: set(stack.group("gateway")).isdisjoint(pids), 30)
+    stack.until(lambda: answers(stack), 30)
+
+
+@pytest.mark.parametrize("which", [0, -1], ids=["main", "worker"])
+def test_functions_answer_while_the_dashboard_is_killed(
+    stack: Stack, repo: Repo, which: int
+) -> None:
+    kill(stack.group("web")[which])
+    assert answers(stack)
+    stack.until(lambda: stack.get("/-/login/").status == 200, 30)
+
+
+@pytest.mark.parametrize("program", ["worker-control", "worker-builds"])
+def test_a_killed_cluster_works_again(stack: Stack, repo: Repo, program: str) -> None:
+    kill(stack.group(program)[0])
+    version = f"after {program}"
+    repo.commit(files(version), version)
+    assert stack.sync("team/steady")["state"] == "succeeded"
+    assert stack.get("/team/steady").text == f"{version}\n"
+
+
+def test_a_cluster_that_only_looks_alive_is_restarted(stack: Stack, repo: Repo) -> None:
+    """Threat 95: the idle worker dies holding the queue's lock."""
+    before = stack.group("worker-control")
+    for pid in filter(is_waiting_for_the_queue, before[1:]):
+        kill(pid)
+    stack.until(lambda: stack.group("worker-control")[:1] != before[:1], 90)
+    repo.commit(files("after the lock"), "after the lock")
+    assert stack.sync("team/steady")["state"] == "succeeded"
+    assert stack.get("/team/steady").text == "after the lock\n"
+
+
+def test_a_build_whose_worker_is_killed_is_taken_up_again(
+    stack: Stack, repo: Repo
+) -> None:
+    """Threats 45, 98: no build container stays, no row stays running."""
+    repo.commit(files("slowly", SLOW), "slow")
+    stack.manage("sync_application", "team/steady")
+    stack.until(lambda: build_processes("slowly"), 60)
+    for pid in stack.group("worker-builds")[1:]:
+        kill(pid)
+    stack.until(lambda: not build_processes("slowly"), 10)
+    stack.until(lambda: stack.get("/team/steady").text == "slowly\n", 150)
+    assert stack.manage("shell", "-c", COUNT_RUNNING).stdout.strip() == "0"
+
+
+COUNT_RUNNING = """
+from applications.models import Sync
+from builds.models import Build
+print(sum(rows.objects.filter(state="running").count() for rows in (Sync, Build)))
+"""
+
+
+def build_processes(version: str) -> list[str]:
+    """What the daemon runs for the slow build's RUN step."""
+    listing = subprocess.run(
+        ["ps", "-eo", "args="], capture_output=True, text=True, check=True
+    )
+    wanted = f"echo {version}; sleep 12"
+    return [
+        line
+        for line in listing.stdout.splitlines()
+        if wanted in line and line.startswith("/bin/sh -c")
+    ]
+
+
+def test_ctrl_c_leaves_nothing_behind(stack: Stack, repo: Repo) -> None:
+    """Last in the file: it ends the stack."""
+    assert stack.process is not None
+    everyone = [pid for name in stack.PROGRAMS for pid in stack.group(name)]
+    assert len(everyone) > 8
+    stack.stop()
+    assert stack.process.returncode == 0
+    assert [pid for pid in everyone if Path(f"/proc/{pid}").exists()] == []
