@@ -19,7 +19,6 @@ from typing import Any, BinaryIO, Self
 
 import git
 from git.objects.fun import tree_entries_from_data
-from gitdb.exc import ODBError
 
 from applications import git_cache, git_process, names
 from applications.errors import GitError, GitUnavailable
@@ -183,7 +182,7 @@ class Snapshot:
         except (git.InvalidGitRepositoryError, git.NoSuchPathError) as error:
             raise _missing(sha) from error
         self._repo.git.update_environment(
-            **git_process.environment(GIT_DIR=self._repo.git_dir)
+            **git_process.environment(GIT_DIR=str(self._repo.git_dir))
         )
         self._sha = sha
         self._checked = False
@@ -258,7 +257,7 @@ class Snapshot:
         return self._opened(bytes.fromhex(entry.blob), entry.path, entry.size)
 
     def link_target(self, entry: Entry) -> bytes:
-        """Where a link entry points, as it is in the commit: not followed, unchecked."""
+        """Where a link entry points, as it is in the commit: unchecked."""
         with self._opened(bytes.fromhex(entry.blob), entry.path, LINK_MAX) as stream:
             return stream.read()
 
@@ -354,7 +353,7 @@ class _BlobReader(io.RawIOBase):
 
 
 _PATH = "git:path"
-_BROKEN = (ValueError, ODBError, git.GitCommandError, OSError)
+_BROKEN = (ValueError, git.exc.ODBError, git.GitCommandError, OSError)
 _KINDS = {4: "directory", 8: "file", 10: "link", 14: "submodule"}
 
 
