@@ -1,0 +1,138 @@
+"""Serving a function from the event loop: route, limits, body, run, answer, record."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from django.conf import settings
+from django.utils import timezone
+
+from runtime import function_headers, http_request
+from runtime.errors import NoRoute, Unavailable
+from runtime.exchange import Exchange
+from runtime.http_request import Origin, Target
+from runtime.invoke import Answer, Request, Route, invoke
+from runtime.limits import BodyBudget, Limits
+from runtime.problem import Problem
+from runtime.record import Recorder, row
+from runtime.watch import Watch
+
+Invoke = Callable[[Route, Request, str, threading.Event], Answer]
+
+
+class Functions:
+    """Everything a request to a function passes through, in call order in `serve`."""
+
+    def __init__(self, watch: Watch, invoke: Invoke = invoke) -> None:
+        total = settings.ZERVERLESS_CONCURRENCY
+        self._watch = watch
+        self._invoke = invoke
+        self._limits = Limits(total, settings.ZERVERLESS_FUNCTION_CONCURRENCY)
+        self._budget = BodyBudget(2 * total * settings.ZERVERLESS_MAX_BODY)
+        self._threads = ThreadPoolExecutor(total, thread_name_prefix="invoke")
+        self.recorder = Recorder()
+
+    async def serve(self, exchange: Exchange, target: Target, origin: Origin) -> None:
+        """Answer a request below the root; raises InvocationError and ClientGone."""
+        route, depth = self._find(target)
+        exchange.notes |= {
+            "namespace": route.namespace,
+            "function": route.path,
+            "revision": f"v{route.number}",
+        }
+        http_request.check_method(exchange.method, route.config.methods)
+        length = http_request.body_length(exchange.headers)
+        # Before the body is read: what will be refused need not be sent.
+        self._limits.check(route.function_id, route.config.concurrency)
+        body = await exchange.whole_body(length, self._budget)
+        try:
+            request = request_of(exchange, target, origin, route, depth, body)
+            answer, waited = await self._run(exchange, route, request)
+        finally:
+            self._budget.give_back(len(body))
+        await _send(exchange, route, answer, waited)
+
+    def _find(self, target: Target) -> tuple[Route, int]:
+        table = self._watch.table
+        if table is None:
+            raise Unavailable("The platform is starting. Try again in a moment.")
+        found = table.find(target.segments)
+        if found is None:
+            raise NoRoute("No function answers at this path.")
+        return found
+
+    async def _run(
+        self, exchange: Exchange, route: Route, request: Request
+    ) -> tuple[Answer, float]:
+        """The function's answer and the milliseconds until it was started."""
+        began = timezone.now()
+        cancelled = threading.Event()
+        with self._limits.slot(route.function_id, route.config.concurrency):
+            waited = (time.perf_counter() - exchange.started) * 1000
+            watching = asyncio.create_task(exchange.disconnected())
+            watching.add_done_callback(lambda _: cancelled.set())
+            try:
+                answer = await asyncio.get_running_loop().run_in_executor(
+                    self._threads,
+                    self._invoke,
+                    route,
+                    request,
+                    self._watch.owner,
+                    cancelled,
+                )
+            finally:
+                watching.cancel()
+        spent = (time.perf_counter() - exchange.started) * 1000
+        self.recorder.put(row(route, request, answer, began, spent))
+        return answer, waited
+
+    def drain(self) -> None:
+        """Wait for running functions, then write what they left to record."""
+        self._threads.shutdown(wait=True)
+        self.recorder.stop()
+
+
+async def _send(
+    exchange: Exchange, route: Route, answer: Answer, queue_ms: float
+) -> None:
+    if answer.error is None:
+        headers = function_headers.for_answer(route, answer, queue_ms)
+        await exchange.answer(answer.status, headers, answer.body)
+    else:
+        timing = function_headers.timing(answer, queue_ms)
+        also = [*function_headers.identify(route), timing]
+        await exchange.fail(Problem.of(answer.error), also)
+
+
+def request_of(
+    exchange: Exchange,
+    target: Target,
+    origin: Origin,
+    route: Route,
+    depth: int,
+    body: bytes,
+) -> Request:
+    """The request as the function is to see it."""
+    headers = http_request.forwardable(exchange.headers, origin, exchange.request_id)
+    prefix = "/" + "/".join(target.segments[:depth])
+    headers.append(("x-forwarded-prefix", prefix))
+    if not http_request.first(headers, "traceparent"):
+        # W3C Trace Context: version, trace, span, not sampled.
+        headers.append(("traceparent", f"00-{exchange.id}-{exchange.id[:16]}-00"))
+    return Request(
+        id=exchange.id,
+        method=exchange.method,
+        raw_path=target.raw_path,
+        sub_path=target.below(depth),
+        query=target.query,
+        headers=headers,
+        body=body,
+        client=origin.client,
+        scheme=origin.scheme,
+        host=origin.host,
+        http_version=exchange.http_version,
+    )

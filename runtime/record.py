@@ -1,0 +1,133 @@
+"""Invocation rows, written in batches by a thread of its own.
+
+The hot path only appends to a bounded queue. While the database is away rows wait
+there; when it is full, new ones are dropped and counted: a lost row costs less than a
+gateway that runs out of memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from datetime import datetime
+from itertools import islice
+
+from django.db import DatabaseError, DataError, IntegrityError, connection, transaction
+
+from runtime.invoke import Answer, Request, Route
+from runtime.models import Invocation
+
+log = logging.getLogger(__name__)
+
+BATCH = 200
+INTERVAL = 0.5
+QUEUE_MAX = 2000
+_PATH_MAX = 500
+_ERROR_MAX = 500
+_STDERR_MAX = 64 * 1024
+
+
+def row(
+    route: Route,
+    request: Request,
+    answer: Answer,
+    started_at: datetime,
+    duration_ms: float,
+) -> Invocation:
+    """The row for one request; without the bodies, and fit for both databases."""
+    record, error = answer.record, answer.error
+    return Invocation(
+        id=request.id,
+        function_id=route.function_id,
+        deployment_id=route.deployment_id,
+        started_at=started_at,
+        method=request.method,
+        path=storable(request.raw_path, _PATH_MAX),
+        status=answer.status,
+        error_code=error.code if error else "",
+        error=storable(error.message, _ERROR_MAX) if error else "",
+        duration_ms=round(duration_ms, 3),
+        phases=record.phases,
+        exit_code=record.exit_code,
+        request_bytes=len(request.body),
+        response_bytes=len(answer.body),
+        stderr=storable(record.stderr, _STDERR_MAX),
+    )
+
+
+def storable(text: str, limit: int) -> str:
+    """Text both databases take: no NUL, no lone surrogate, at most `limit` long."""
+    cleaned = text.replace("\0", "�").encode("utf-8", "replace").decode()
+    return cleaned[:limit]
+
+
+class Recorder:
+    """Writes the rows `put` is given; `stop` writes the rest and ends the thread."""
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._waiting: deque[Invocation] = deque()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, name="invocation-recorder", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin writing."""
+        self._thread.start()
+
+    def put(self, invocation: Invocation) -> None:
+        """Queue a row. Never blocks, never fails."""
+        if len(self._waiting) >= QUEUE_MAX:
+            self.dropped += 1
+            return
+        self._waiting.append(invocation)
+
+    def stop(self, seconds: float = 5.0) -> None:
+        """Write what is waiting, but do not wait for a database that is away."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.wait(INTERVAL):
+                self._write_waiting()
+            self._write_waiting()
+        finally:
+            connection.close()
+
+    def _write_waiting(self) -> None:
+        while self._waiting:
+            batch = list(islice(self._waiting, BATCH))
+            try:
+                write(batch)
+            except DatabaseError:
+                # The rows stay in line for the next round, the connection does not.
+                log.warning("invocations cannot be written", exc_info=True)
+                connection.close()
+                return
+            for _ in batch:
+                self._waiting.popleft()
+        if self.dropped:
+            log.warning("%s invocations were dropped unwritten", self.dropped)
+            self.dropped = 0
+
+
+def write(batch: list[Invocation]) -> None:
+    """Insert rows; one that cannot be (its function was deleted) spoils no other."""
+    try:
+        with transaction.atomic():
+            Invocation.objects.bulk_create(batch)
+    except (IntegrityError, DataError):
+        for invocation in batch:
+            _write_one(invocation)
+
+
+def _write_one(invocation: Invocation) -> None:
+    try:
+        with transaction.atomic():
+            Invocation.objects.bulk_create([invocation])
+    except (IntegrityError, DataError) as error:
+        log.info("invocation %s cannot be kept: %s", invocation.pk, error)

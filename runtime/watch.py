@@ -1,0 +1,124 @@
+"""The gateway's background thread: routes, heartbeat, and whether we still have a
+parent. It has a database connection of its own; requests never wait for it.
+
+When the database is away the last route table keeps serving.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import threading
+import time
+
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
+
+from runtime import routes
+from runtime.models import Gateway, Installation
+from runtime.routes import RouteTable
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 0.25
+HEARTBEAT = 5.0
+# Without a successful look at the database for this long it counts as unreachable.
+STALE = 5.0
+
+
+class Watch:
+    """Keeps `table` up to date from `start` to `stop`."""
+
+    def __init__(self) -> None:
+        self.gateway_id = secrets.token_hex(8)
+        self.table: RouteTable | None = None
+        self.owner = ""
+        self.is_migrated = False
+        self._seen_at = float("-inf")
+        self._next_beat = 0.0
+        self._parent = os.getppid()
+        self._failing = False
+        self._stopping = threading.Event()
+        self._first_look = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, name="gateway-watch", daemon=True
+        )
+
+    def start(self, seconds: float = 3.0) -> None:
+        """Begin, and give the first look at the database that long."""
+        self._thread.start()
+        self._first_look.wait(seconds)
+
+    def stop(self, seconds: float = 5.0) -> None:
+        """End the thread and remove the gateway's row: this one is gone."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+
+    @property
+    def is_database_reachable(self) -> bool:
+        return time.monotonic() - self._seen_at < STALE
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._look()
+                self._first_look.set()
+                self._check_parent()
+                self._stopping.wait(INTERVAL)
+            self._leave()
+        finally:
+            connection.close()
+
+    def _look(self) -> None:
+        try:
+            self._refresh()
+            self._beat()
+            self._check_migrations()
+        except DatabaseError as error:
+            if not self._failing:  # once, not four times a second
+                log.error("the database cannot be read, routes stay: %s", error)
+            self._failing = True
+            connection.close()
+        else:
+            self._failing = False
+            self._seen_at = time.monotonic()
+
+    def _refresh(self) -> None:
+        if self.table and self.table.version == routes.current_version():
+            return
+        if not self.owner:
+            self.owner = f"{Installation.current().name}-{self.gateway_id}"
+        self.table = routes.load()
+        log.info("%s routes, version %s", len(self.table), self.table.version)
+
+    def _beat(self) -> None:
+        if time.monotonic() < self._next_beat:
+            return
+        Gateway.objects.update_or_create(
+            pk=self.gateway_id,
+            defaults={"pid": os.getpid(), "heartbeat_at": timezone.now()},
+        )
+        self._next_beat = time.monotonic() + HEARTBEAT
+
+    def _check_migrations(self) -> None:
+        if not self.is_migrated:
+            executor = MigrationExecutor(connection)
+            targets = executor.loader.graph.leaf_nodes()
+            self.is_migrated = not executor.migration_plan(targets)
+
+    def _check_parent(self) -> None:
+        # granian's worker outlives a killed main process and would keep the port.
+        if os.getppid() != self._parent and not self._stopping.is_set():
+            log.error("the parent process is gone, stopping")
+            self._parent = os.getppid()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _leave(self) -> None:
+        try:
+            Gateway.objects.filter(pk=self.gateway_id).delete()
+        except DatabaseError as error:
+            log.warning("the gateway row stays: %s", error)
