@@ -9,6 +9,7 @@ request when it is full), and a forked process must not share its parent's conne
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import socket
@@ -34,6 +35,8 @@ from runtime.errors import (
     Unavailable,
 )
 from runtime.pump import Pump, Stopped
+
+logger = logging.getLogger(__name__)
 
 # Seconds. A call to a daemon that hangs must end: start has a setting of its own.
 _QUICK = 10
@@ -102,17 +105,17 @@ def run_once(
     """
     phases: dict[str, float] = {}
     with ExitStack() as stack:
-        # By name, so that a container whose creation we did not see end goes too.
+        with _phase(phases, "create"):
+            _create(name, config)
         stack.callback(removal.soon, remove, name)
-        with _phase(phases, "create"), _our_errors():
-            create: Any = _client(_start_timeout()).create_container_from_config
-            create(config, name)
         with _phase(phases, "attach"):
             pump = _attach(stack, name, body, max_output)
         with _phase(phases, "start"), _our_errors(refusable=True):
             _client(_start_timeout()).start(name)
         with _phase(phases, "run"):
             outcome = _supervise(name, pump, timeout, cancelled)
+        if outcome.stopped is not Stopped.END:
+            _stop(name, pump, outcome)
     outcome.phases = phases
     return outcome
 
@@ -186,6 +189,19 @@ def _image(_daemon: str, image_id: str) -> Image:
     )
 
 
+def _create(name: str, config: dict[str, Any]) -> None:
+    create: Any = _client(_start_timeout()).create_container_from_config
+    try:
+        with _our_errors(refusable=True):
+            create(config, name)
+    except ContainerEngineError as error:
+        # Undo a creation whose end we did not see. Where the engine has answered, it
+        # made nothing, and under a name that was taken there is somebody else's.
+        if not isinstance(error.__cause__, docker.errors.APIError):
+            removal.soon(remove, name)
+        raise
+
+
 def _attach(stack: ExitStack, name: str, body: bytes, max_output: int) -> Pump:
     """Attach before the start, or a short-lived container's output would be lost."""
     one = settings.DOCKER_HOST.startswith("unix://")
@@ -212,12 +228,9 @@ def _supervise(
 ) -> Outcome:
     until = time.monotonic() + timeout
     outcome = Outcome(pump.run(until, cancelled))
-    outcome.stdout = pump.stdout
     if outcome.stopped is Stopped.END:
         _wait_for_exit(name, outcome, until, cancelled)
-    if outcome.stopped is not Stopped.END:
-        pump.discard_stdout()
-        _stop(name, pump, graceful=outcome.stopped is Stopped.DEADLINE)
+    outcome.stdout = pump.stdout
     outcome.stderr, outcome.stderr_cut = pump.stderr, pump.stderr_cut
     return outcome
 
@@ -244,7 +257,7 @@ def _wait_for_exit(
 
 def _was_oom(name: str, exit_code: int) -> bool:
     """Whether the kernel killed it for memory. The report can trail the exit."""
-    for attempt in range(6):
+    for attempt in range(5):
         with _our_errors():
             state = _client(_QUICK).inspect_container(name)["State"]
         if state["OOMKilled"] or exit_code != 137:
@@ -253,12 +266,24 @@ def _was_oom(name: str, exit_code: int) -> bool:
     return False
 
 
-def _stop(name: str, pump: Pump, *, graceful: bool) -> None:
-    """SIGTERM and a short grace where there is time for it, then SIGKILL."""
-    if graceful:
-        kill(name, "SIGTERM")
-        pump.run(time.monotonic() + _GRACE, lambda: False)
-    kill(name)
+def _stop(name: str, pump: Pump, outcome: Outcome) -> None:
+    """SIGTERM and a short grace where there is time for it, then SIGKILL.
+
+    How the request ends is decided already, and the removal kills too: an engine that
+    fails here must not change the answer.
+    """
+    try:
+        if outcome.stopped is Stopped.DEADLINE:
+            kill(name, "SIGTERM")
+            pump.discard_stdout()
+            pump.run(time.monotonic() + _GRACE, lambda: False)
+            outcome.stderr, outcome.stderr_cut = pump.stderr, pump.stderr_cut
+        # The engine waits for the output to be read before it calls a container dead:
+        # with our end still open it would wait for us.
+        pump.close()
+        kill(name)
+    except ContainerEngineError:
+        logger.warning("container %s could not be stopped", name, exc_info=True)
 
 
 @contextmanager
@@ -277,13 +302,19 @@ def _our_errors(*, refusable: bool = False) -> Iterator[None]:
     except docker.errors.ImageNotFound as error:
         raise ImageMissing("The image of this deployment is gone.") from error
     except docker.errors.APIError as error:
-        if refusable and error.status_code == requests.codes.bad_request:
+        if refusable and _is_refusal(error):
             raise ContainerRefused(_reason(error)) from error
         raise ContainerEngineError(f"Docker: {_reason(error)}") from error
     except (docker.errors.DockerException, requests.RequestException) as error:
         raise ContainerEngineError(f"Docker does not answer: {error}") from error
     except OSError as error:
         raise ContainerEngineError(f"Docker went away: {error}") from error
+
+
+def _is_refusal(error: docker.errors.APIError) -> bool:
+    """Whether the image is at fault; of a USER it does not have 20.10 says 500."""
+    unknown_user = "no matching entries in" in str(error.explanation)
+    return unknown_user or error.status_code == requests.codes.bad_request
 
 
 def _reason(error: docker.errors.APIError) -> str:

@@ -78,8 +78,7 @@ def request_environment(
         "REMOTE_ADDR": client,
         "REQUEST_METHOD": method,
         "SCRIPT_NAME": script_name,
-        "CONTENT_TYPE": _text(content_type),
-        "CONTENT_LENGTH": str(len(body)) if body or content_type else "",
+        **_content(content_type, body),
         **_header_variables(headers, hidden_cookies),
     }
     result = {**address, **meta}
@@ -113,6 +112,12 @@ def _size(variables: Mapping[str, str]) -> int:
         len(name) + len(value.encode("utf-8", "surrogatepass")) + 2
         for name, value in variables.items()
     )
+
+
+def _content(content_type: str, body: bytes) -> dict[str, str]:
+    """Set only with a body, as RFC 3875 has it: programs read them as a number."""
+    result = {"CONTENT_TYPE": _text(content_type)} if content_type else {}
+    return {**result, "CONTENT_LENGTH": str(len(body))} if body else result
 
 
 def _server(host: str, scheme: str) -> dict[str, str]:

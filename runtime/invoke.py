@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.conf import settings
 
@@ -15,15 +15,13 @@ from runtime import engine, sandbox
 from runtime.answer import read_reply
 from runtime.environment import is_reserved, request_environment
 from runtime.errors import (
-    AnswerTooLarge,
     ContainerEngineError,
+    ContainerRefused,
     FunctionFailed,
-    FunctionTimeout,
     InvocationError,
-    OutOfMemory,
     Unavailable,
 )
-from runtime.pump import Stopped
+from runtime.failure import clean_log, error_of
 
 logger = logging.getLogger(__name__)
 Cancelled = Callable[[], bool] | threading.Event | None
@@ -99,24 +97,21 @@ class Answer:
     record: Record
 
 
-class Abandoned(InvocationError):
-    """The client went away; nobody reads this answer (499 as nginx logs it)."""
-
-    code, status, title = "ZV499", 499, "The client closed the connection"
-
-
 def invoke(
     route: Route, request: Request, owner: str, cancelled: Cancelled = None
 ) -> Answer:
     """Run the function once for this request and return its answer, or the error's.
 
-    `owner` is `<installation>-<gateway>`: it becomes part of the container's name.
+    `owner` is `<installation>-<gateway>`. Nothing is raised: what went wrong is in
+    `answer.error`.
     """
     started = time.perf_counter()
     record = Record()
     try:
         answer = _run(route, request, owner, _as_callable(cancelled), record)
     except InvocationError as error:
+        if isinstance(error, ContainerRefused):
+            record.stderr = f"docker: {error.reason}"
         answer = Answer(error.status, [], b"", error, record)
     except ContainerEngineError as error:
         # The reason is for the log; the client learns only that it may try again. No
@@ -142,9 +137,10 @@ def _run(
     record: Record,
 ) -> Answer:
     environment = _environment(route, request)
-    config = _config(route, environment, reads_body=bool(request.body))
+    image = _runnable(route.image_id)
+    config = _config(route, image, environment, reads_body=bool(request.body))
     outcome = engine.run_once(
-        f"zerverless-{owner}-{request.id}",
+        engine.container_name(*owner.split("-", 1), request.id),
         config,
         body=request.body,
         timeout=route.config.timeout,
@@ -153,7 +149,9 @@ def _run(
     )
     record.phases, record.exit_code = outcome.phases, outcome.exit_code
     record.oom, record.stderr = outcome.oom, clean_log(outcome)
-    _raise_for(outcome, route.config)
+    error = error_of(outcome, route.config.timeout, route.config.memory, image.user)
+    if error is not None:
+        raise error
     reply = read_reply(
         outcome.stdout,
         route.config.response,
@@ -163,16 +161,24 @@ def _run(
     return Answer(reply.status, reply.headers, reply.body, None, record)
 
 
-def _config(
-    route: Route, environment: dict[str, str], *, reads_body: bool
-) -> dict[str, object]:
-    image = engine.image(route.image_id)
+def _runnable(image_id: str) -> engine.Image:
+    image = engine.image(image_id)
     problem = sandbox.refusal(
         has_command=image.has_command, workdir=image.workdir, volumes=image.volumes
     )
     if problem:
         raise FunctionFailed(problem)
-    if not image.user and not any(e.startswith("HOME=") for e in image.env):
+    return image
+
+
+def _config(
+    route: Route,
+    image: engine.Image,
+    environment: dict[str, str],
+    *,
+    reads_body: bool,
+) -> dict[str, Any]:
+    if not image.user and not any(pair.startswith("HOME=") for pair in image.env):
         environment.setdefault("HOME", "/tmp")  # noqa: S108
     return sandbox.container_config(
         route.image_id,
@@ -180,6 +186,7 @@ def _config(
         sandbox.Limits(route.config.memory, route.config.cpu),
         user=image.user,
         volumes=image.volumes,
+        # A container inherits its image's labels: blank, they say nothing about ours.
         labels={**dict.fromkeys(image.labels, ""), **_labels(route)},
         reads_body=reads_body,
     )
@@ -226,61 +233,3 @@ def _environment(route: Route, request: Request) -> dict[str, str]:
 def control_cookies() -> frozenset[str]:
     """The dashboard's cookies: functions neither get nor set them."""
     return frozenset({settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME})
-
-
-def _raise_for(outcome: engine.Outcome, config: RouteConfig) -> None:
-    if outcome.stopped is Stopped.DEADLINE:
-        raise FunctionTimeout(f"The function did not end within {config.timeout:g} s.")
-    if outcome.stopped is Stopped.TOO_LARGE:
-        limit = settings.ZERVERLESS_MAX_BODY / sandbox.MEBIBYTE
-        raise AnswerTooLarge(f"The function wrote more than {limit:g} MiB.")
-    if outcome.stopped is Stopped.CANCELLED:
-        raise Abandoned("The client closed the connection; the function was stopped.")
-    if outcome.oom:
-        limit = config.memory / sandbox.MEBIBYTE
-        raise OutOfMemory(
-            f"The function used more than its {limit:g} MiB of memory. "
-            "Raise `memory` in the manifest."
-        )
-    if outcome.exit_code != 0:
-        raise FunctionFailed(explain(outcome.exit_code, outcome.stderr))
-
-
-_EXITS = {
-    126: "its command cannot be executed",
-    127: "its command was not found",
-    137: "it was killed (SIGKILL)",
-    139: "it crashed (SIGSEGV)",
-    153: f"it wrote a file larger than {sandbox.FILE_SIZE // sandbox.MEBIBYTE} MiB",
-}
-# What a program says when a limit of ours stops it, and what to do about it.
-_HINTS = (
-    (b"exec format error", "the command is not a program for this machine"),
-    (b"read-only file system", "only /tmp is writable"),
-    (b"no space left on device", f"{sandbox.SPACE} is all there is to write to"),
-    (b"permission denied", "without USER in its Dockerfile a function is nobody"),
-    (b"network is unreachable", "a function has no network"),
-    (b"resource temporarily unavailable", f"{sandbox.PIDS} processes are the limit"),
-)
-
-
-def explain(exit_code: int | None, stderr: bytes) -> str:
-    """Why a function ended with an error, in a sentence with a hint where there is."""
-    reason = _EXITS.get(exit_code or 0, "")
-    lower = stderr.lower()
-    hint = next((text for mark, text in _HINTS if mark in lower), "")
-    detail = "; ".join(part for part in (reason, hint) if part)
-    return f"The function ended with exit code {exit_code}" + (
-        f": {detail}." if detail else "."
-    )
-
-
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-def clean_log(outcome: engine.Outcome) -> str:
-    """The tail of standard error as text that can be stored and shown anywhere."""
-    text = outcome.stderr.decode("utf-8", "replace").replace("\r\n", "\n")
-    text = _CONTROLS.sub("", _ESCAPES.sub("", text))
-    return f"…{text}" if outcome.stderr_cut else text

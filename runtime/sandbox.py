@@ -7,6 +7,7 @@ is set here, because what is not set is the image's.
 from __future__ import annotations
 
 import posixpath
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +21,10 @@ FILE_SIZE = 32 * MEBIBYTE
 SHM_SIZE = 16 * MEBIBYTE
 # noexec is missing on purpose: interpreters and self-extracting programs run from /tmp.
 _TMPFS = "rw,exec,nosuid,nodev,mode=1777"
-TMP = f"{_TMPFS},size=32m,nr_inodes=2048"
-VOLUME = f"{_TMPFS},size=8m,nr_inodes=512"
+_TMP = f"{_TMPFS},size=32m,nr_inodes=2048"
+_VOLUME = f"{_TMPFS},size=8m,nr_inodes=512"
 VOLUMES_MAX = 16
-SPACE = "/tmp with 32 MiB, each VOLUME with 8 MiB"
+SPACE = "/tmp with 32 MiB, each VOLUME with 8 MiB"  # noqa: S108
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def refusal(*, has_command: bool, workdir: str, volumes: tuple[str, ...]) -> str
         return f"The image's WORKDIR {workdir!r} is not allowed: use a directory."
     if len(volumes) > VOLUMES_MAX:
         return f"The image declares {len(volumes)} volumes; {VOLUMES_MAX} are allowed."
-    bad = next((v for v in volumes if _bad_volume(v)), None)
+    bad = next((volume for volume in volumes if _bad_volume(volume)), None)
     return f"The image's VOLUME {bad!r} is not allowed." if bad is not None else ""
 
 
@@ -67,18 +68,17 @@ def container_config(
         "Labels": labels,
         "Healthcheck": {"Test": ["NONE"]},
         "StopSignal": "SIGKILL",
-        "NetworkDisabled": True,
         "Tty": False,
         "AttachStdin": reads_body,
         "OpenStdin": reads_body,
         "StdinOnce": reads_body,
         "AttachStdout": True,
         "AttachStderr": True,
-        "HostConfig": host_config(limits, volumes),
+        "HostConfig": host_config(limits, user or NOBODY, volumes),
     }
 
 
-def host_config(limits: Limits, volumes: tuple[str, ...]) -> dict[str, Any]:
+def host_config(limits: Limits, user: str, volumes: tuple[str, ...]) -> dict[str, Any]:
     """The flags of threats 56 to 59, each of which a test sees from inside."""
     return {
         "NetworkMode": "none",
@@ -97,7 +97,7 @@ def host_config(limits: Limits, volumes: tuple[str, ...]) -> dict[str, Any]:
         "RestartPolicy": {"Name": "no"},
         # We are attached; a log file would only be a disk to fill.
         "LogConfig": {"Type": "none", "Config": {}},
-        "Tmpfs": {**dict.fromkeys(volumes, VOLUME), "/tmp": TMP},  # noqa: S108
+        "Tmpfs": _tmpfs(user, volumes),
         "Ulimits": [
             {"Name": "nofile", "Soft": FILES, "Hard": FILES},
             {"Name": "fsize", "Soft": FILE_SIZE, "Hard": FILE_SIZE},
@@ -106,11 +106,25 @@ def host_config(limits: Limits, volumes: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
+def _tmpfs(user: str, volumes: tuple[str, ...]) -> dict[str, str]:
+    """Memory, counted and capped, wherever the function may write.
+
+    Without it Docker makes a volume on disk for every VOLUME of the image, writable
+    under a read-only root and without a limit. The mount keeps the mode of the
+    directory below it, so its owner has to be the function's user; a user given by
+    name has a number only inside the image, and there the owner stays root.
+    """
+    numbers = re.fullmatch(r"([0-9]+)(?::([0-9]+))?", user)
+    owner = f",uid={numbers[1]},gid={numbers[2] or 0}" if numbers else ""
+    mounts = dict.fromkeys(volumes, _VOLUME + owner)
+    return {**mounts, "/tmp": _TMP + owner}  # noqa: S108
+
+
 def _inside(path: str, *places: str) -> bool:
     clean = posixpath.normpath("/" + path.lstrip("/"))
     return any(clean == place or clean.startswith(place + "/") for place in places)
 
 
 def _bad_volume(path: str) -> bool:
-    clean = posixpath.normpath("/" + path.lstrip("/"))
-    return clean == "/" or _inside(path, "/proc", "/sys", "/dev")
+    root = posixpath.normpath(path) == "/"
+    return not path.startswith("/") or root or _inside(path, "/proc", "/sys", "/dev")

@@ -1,0 +1,78 @@
+"""Why a run gave no answer, in a sentence that says what to do. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from django.conf import settings
+
+from runtime import sandbox
+from runtime.engine import Outcome
+from runtime.errors import (
+    Abandoned,
+    AnswerTooLarge,
+    FunctionFailed,
+    FunctionTimeout,
+    InvocationError,
+    OutOfMemory,
+)
+from runtime.pump import Stopped
+
+_EXITS = {
+    126: "its command cannot be executed",
+    127: "its command was not found",
+    134: "it aborted (SIGABRT)",
+    137: "it was killed (SIGKILL)",
+    139: "it crashed (SIGSEGV)",
+    153: f"it wrote a file larger than {sandbox.FILE_SIZE // sandbox.MEBIBYTE} MiB",
+}
+# What a program says when a limit of ours stops it, and what that limit is.
+_HINTS = (
+    (b"exec format error", "the command is not a program for this machine"),
+    (b"read-only file system", "only /tmp is writable"),
+    (b"no space left on device", f"{sandbox.SPACE} is all there is to write to"),
+    (b"network is unreachable", "a function has no network"),
+    (b"resource temporarily unavailable", f"{sandbox.PIDS} processes are the limit"),
+)
+_NOBODY = "its image names no USER, so it runs as nobody (65534)"
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def error_of(
+    outcome: Outcome, timeout: float, memory: int, user: str
+) -> InvocationError | None:
+    """The error a run ended in; `user` is the image's. None: it ended well."""
+    if outcome.stopped is Stopped.DEADLINE:
+        return FunctionTimeout(f"The function did not end within {timeout:g} s.")
+    if outcome.stopped is Stopped.TOO_LARGE:
+        limit = settings.ZERVERLESS_MAX_BODY / sandbox.MEBIBYTE
+        return AnswerTooLarge(f"The function wrote more than {limit:g} MiB.")
+    if outcome.stopped is Stopped.CANCELLED:
+        return Abandoned("The client closed the connection; the function was stopped.")
+    if outcome.oom:
+        used = f"The function used more than its {memory / sandbox.MEBIBYTE:g} MiB"
+        return OutOfMemory(f"{used} of memory. Raise `memory` in the manifest.")
+    if outcome.exit_code == 0:
+        return None
+    return FunctionFailed(explain(outcome.exit_code, outcome.stderr, user))
+
+
+def explain(exit_code: int | None, stderr: bytes, user: str) -> str:
+    """Why a program ended so, with a hint where it met a limit of ours."""
+    log = stderr.lower()
+    parts = [_EXITS.get(exit_code or 0, "")]
+    parts += [hint for mark, hint in _HINTS if mark in log][:1]
+    if b"permission denied" in log and not user:
+        parts.append(_NOBODY)
+    reason = "; ".join(part for part in parts if part)
+    ended = f"The function ended with exit code {exit_code}"
+    return f"{ended}: {reason}." if reason else f"{ended}."
+
+
+def clean_log(outcome: Outcome) -> str:
+    """The tail of standard error as text that can be stored and shown anywhere."""
+    text = outcome.stderr.decode("utf-8", "replace").replace("\r\n", "\n")
+    text = _CONTROLS.sub("", _ESCAPES.sub("", text))
+    return f"…{text}" if outcome.stderr_cut and text else text
