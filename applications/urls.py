@@ -1,0 +1,16 @@
+"""Addresses of applications that need nothing but applications."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from applications import views
+
+urlpatterns = [
+    path(
+        "applications/<slug:namespace>/<slug:name>/edit",
+        views.application_edit,
+        name="application_edit",
+    ),
+    path("partials/connection", views.connection_result, name="connection_result"),
+]

@@ -1,0 +1,28 @@
+"""Addresses of the function pages; what functions answer is not here."""
+
+from __future__ import annotations
+
+from django.urls import path, register_converter
+
+from runtime import views
+
+
+class RestConverter:
+    """Everything to the end of the address, which may be nothing: the path "/"."""
+
+    regex = ".*"
+
+    def to_python(self, value: str) -> str:
+        return value
+
+    def to_url(self, value: str) -> str:
+        return value
+
+
+register_converter(RestConverter, "rest")
+
+urlpatterns = [
+    path("functions/", views.functions, name="functions"),
+    path("functions/<slug:namespace>/<rest:path>", views.function, name="function"),
+    path("partials/functions/<int:pk>", views.function_part, name="function_part"),
+]

@@ -1,0 +1,104 @@
+"""The function pages: where it answers, what serves, what it answered lately."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.paginator import Paginator
+from django.db.models import F, Q
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET
+
+from applications.fragments import fragment, unless_seen, version
+from applications.models import Function
+from builds.models import Build
+from runtime import serving
+
+PER_PAGE = 50
+FILTERS = {
+    "": "All",
+    "healthy": "Healthy",
+    "progressing": "Building",
+    "degraded": "Degraded",
+    "missing": "Not serving",
+}
+DEPLOYMENTS = 10
+INVOCATIONS = 20
+
+
+@require_GET
+def functions(request: HttpRequest) -> HttpResponse:
+    """All functions, or those of one health, or whose address holds some text."""
+    health = request.GET.get("health", "")
+    text = request.GET.get("q", "").strip()
+    rows = serving.with_health(Function.objects.declared()).select_related(
+        "application"
+    )
+    if health:
+        rows = rows.filter(health=health)
+    if text:
+        rows = rows.filter(Q(namespace__contains=text) | Q(path__contains=text))
+    page = Paginator(rows, PER_PAGE).get_page(request.GET.get("page"))
+    context = {
+        "page": page,
+        "health": health,
+        "q": text,
+        "filters": FILTERS.items(),
+    }
+    return render(request, "runtime/function_list.html", context)
+
+
+@require_GET
+def function(request: HttpRequest, namespace: str, path: str) -> HttpResponse:
+    """One function, found by its address; a retired one shows its history."""
+    found = Function.objects.filter(namespace=namespace, path=f"/{path}")
+    context = _context(request, _first(found))
+    return render(request, "runtime/function.html", context)
+
+
+@fragment
+@require_GET
+def function_part(request: HttpRequest, pk: int) -> HttpResponse:
+    """The changing part of the page above."""
+    context = _context(request, _first(Function.objects.filter(pk=pk)))
+    return unless_seen(request, "runtime/_function.html", context)
+
+
+def _first(rows: Any) -> Function:
+    """The one that is declared now, else the one retired last."""
+    newest = serving.with_health(rows).select_related("application")
+    found: Function | None = newest.order_by(
+        F("retired_at").desc(nulls_first=True), "-pk"
+    ).first()
+    if found is None:
+        raise Http404("There is no function at this address.")
+    return found
+
+
+def _context(request: HttpRequest, row: Function) -> dict[str, Any]:
+    deployments = Paginator(
+        row.deployments.select_related("build__revision", "build__sync").order_by(
+            "-number"
+        ),
+        DEPLOYMENTS,
+    ).get_page(request.GET.get("deployments"))
+    invocations = Paginator(
+        row.invocations.select_related("deployment").order_by("-started_at"),
+        INVOCATIONS,
+    ).get_page(request.GET.get("page"))
+    newest = Build.objects.filter(function=row).order_by("-pk").first()
+    shown = list(invocations.object_list)
+    return {
+        "function": row,
+        "live": row.deployments.live().select_related("build__revision").first(),
+        "newest": newest,
+        "deployments": deployments,
+        "invocations": invocations,
+        "version": version(
+            [deployment.pk for deployment in deployments.object_list],
+            [invocation.pk for invocation in shown],
+            newest and (newest.pk, newest.state),
+            row.retired_at,
+        ),
+    }

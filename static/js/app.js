@@ -1,0 +1,94 @@
+/* Small conveniences; every page works without them. */
+"use strict";
+(() => {
+  const store = { get: (k) => { try { return localStorage.getItem(k); } catch { return null; } },
+                  set: (k, v) => { try { localStorage.setItem(k, v); } catch { /* private mode */ } } };
+
+  // "3 min ago" and running clocks, kept true without asking the server.
+  const span = (s) => s < 60 ? `${s} s` : s < 3600 ? `${Math.floor(s / 60)} min` :
+    s < 86400 ? `${Math.floor(s / 3600)} h` : `${Math.floor(s / 86400)} d`;
+  const clock = (s) => s < 60 ? `${s} s` : `${Math.floor(s / 60)} min ${s % 60} s`;
+  function tick() {
+    for (const t of document.querySelectorAll("time[data-relative]")) {
+      const s = Math.round((Date.now() - Date.parse(t.dateTime)) / 1000);
+      t.textContent = s < 0 ? `in ${span(-s)}` : s < 5 ? "just now" : `${span(s)} ago`;
+      if (!t.dataset.local) { t.dataset.local = "1"; t.title = new Date(t.dateTime).toLocaleString(); }
+    }
+    for (const t of document.querySelectorAll("time[data-since]"))
+      t.textContent = clock(Math.max(0, Math.floor((Date.now() - Date.parse(t.dateTime)) / 1000)));
+  }
+  setInterval(tick, 1000);
+
+  // Copy buttons appear only where copying can work.
+  function prepare(root) {
+    for (const b of root.querySelectorAll("[data-copy]")) b.hidden = !navigator.clipboard;
+    for (const b of root.querySelectorAll("[data-js]")) b.hidden = false;
+    const titled = document.querySelector("[data-title]");
+    if (titled) document.title = titled.dataset.title;
+    tick();
+  }
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    const said = button.textContent;
+    await navigator.clipboard.writeText(button.dataset.copy);
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = said; }, 1500);
+  });
+
+  // A second click on the same button must look as harmless as it is.
+  document.addEventListener("submit", (event) => {
+    const button = event.submitter;
+    if (!button || !button.dataset.busy) return;
+    setTimeout(() => { button.disabled = true; button.textContent = button.dataset.busy; });
+  });
+  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+
+  // The build log: follow the end until the reader scrolls up, again when back there.
+  let follow = store.get("zv-follow") !== "off";
+  const toggles = {
+    follow: (on) => { follow = on; if (on) end(); },
+    wrap: (on) => document.querySelector(".steps")?.classList.toggle("nowrap-log", !on),
+  };
+  const atEnd = () => innerHeight + scrollY >= document.documentElement.scrollHeight - 60;
+  const end = () => scrollTo(0, document.documentElement.scrollHeight);
+  function press(name, on) {
+    const b = document.querySelector(`[data-toggle=${name}]`);
+    if (!b) return;
+    b.setAttribute("aria-pressed", String(on));
+    toggles[name](on);
+  }
+  document.addEventListener("click", (event) => {
+    const b = event.target.closest("[data-toggle]");
+    if (!b) return;
+    const on = b.getAttribute("aria-pressed") !== "true";
+    store.set(`zv-${b.dataset.toggle}`, on ? "on" : "off");
+    press(b.dataset.toggle, on);
+  });
+  let lastY = 0;
+  addEventListener("scroll", () => {
+    if (document.querySelector("[data-toggle=follow]")) {
+      if (scrollY < lastY - 4 && !atEnd()) { follow = false; press("follow", false); }
+      else if (!follow && scrollY > lastY && atEnd() && store.get("zv-follow") !== "off") press("follow", true);
+    }
+    lastY = scrollY;
+  }, { passive: true });
+
+  // No polling from a hidden tab; htmx's own `every` goes on when it is shown again.
+  document.addEventListener("htmx:configRequest", (event) => {
+    if (document.hidden && event.detail.triggeringEvent === undefined && event.detail.verb === "get") event.preventDefault();
+  });
+  document.addEventListener("htmx:afterSettle", (event) => {
+    prepare(document);
+    if (follow && event.detail.elt.id === "build-status" && document.querySelector("[data-toggle=follow]")) end();
+  });
+  // What became of a poll that failed stays visible until one gets through.
+  const offline = (on) => { const box = document.getElementById("offline"); if (box) box.hidden = !on; };
+  document.addEventListener("htmx:sendError", () => offline(true));
+  document.addEventListener("htmx:afterOnLoad", () => offline(false));
+
+  prepare(document);
+  press("wrap", store.get("zv-wrap") !== "off");
+  const live = document.querySelector("[data-toggle=follow][data-live]");
+  if (live) press("follow", follow);
+})();

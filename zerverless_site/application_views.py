@@ -1,0 +1,210 @@
+"""Applications and their syncs: pages that show builds and deployments as well."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.db.models import Prefetch, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import (
+    require_GET,
+    require_http_methods,
+    require_POST,
+)
+
+from applications.connection import Connection
+from applications.forms import AddForm
+from applications.fragments import fragment, unless_seen, version
+from applications.models import Application, Function, Sync
+from applications.views import tested
+from builds.models import Build
+from runtime import serving
+from zerverless_site import pipeline
+
+PER_PAGE = 25
+FILTERS = {
+    "": "All",
+    "synced": "Up to date",
+    "out_of_sync": "Out of sync",
+    "unreachable": "Git unreachable",
+    "unknown": "Not checked yet",
+}
+SYNCS_SHOWN = 10
+
+
+@require_GET
+def applications(request: HttpRequest) -> HttpResponse:
+    """All applications, or those of one status or namespace."""
+    rows = Application.objects.present()
+    status = request.GET.get("status", "")
+    if status == "unreachable":
+        rows = rows.exclude(poll_error="")
+    elif status:
+        rows = rows.filter(status=status)
+    page = Paginator(rows, PER_PAGE).get_page(request.GET.get("page"))
+    health = serving.by_application(page.object_list)
+    context = {
+        "page": page,
+        "status": status,
+        "filters": FILTERS.items(),
+        "rows": [
+            {"application": row, "functions": health[row.pk],
+             "health": serving.overall(health[row.pk]),
+             "total": health[row.pk].total()}
+            for row in page.object_list
+        ],
+    }
+    return render(request, "applications/application_list.html", context)
+
+
+@require_http_methods(["GET", "POST"])
+def application_new(request: HttpRequest) -> HttpResponse:
+    """Add a repository: test it, save it, watch its first sync."""
+    form = AddForm(request.POST or None, initial={"namespace": _own(request)})
+    result: Connection | None = None
+    if request.method == "POST" and form.is_valid():
+        action = request.POST.get("action")
+        if action != "save_anyway":
+            result = tested(form, form.cleaned_data["namespace"])
+        if action != "test" and (result is None or result.is_good):
+            return _added(request, form)
+    context = {"form": form, "connection": result}
+    return render(request, "applications/application_new.html", context)
+
+
+def _own(request: HttpRequest) -> str:
+    """The namespace a person probably wants: their own name, where it can be one."""
+    name = request.user.get_username().lower()
+    return "" if name == "admin" else name
+
+
+def _added(request: HttpRequest, form: AddForm) -> HttpResponse:
+    application = form.save()
+    sync = pipeline.request_sync(application, Sync.Trigger.MANUAL, _who(request))
+    messages.success(request, f"{application} is added. This is its first sync.")
+    return redirect(sync)
+
+
+def _who(request: HttpRequest) -> str:
+    return request.user.get_username()[:150]
+
+
+def _application(namespace: str, name: str) -> Application:
+    return get_object_or_404(
+        Application.objects.present(), namespace=namespace, name=name
+    )
+
+
+@require_GET
+def application(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
+    """One application: what Git says, what serves, and what was done about it."""
+    context = _application_context(_application(namespace, name))
+    return render(request, "applications/application.html", context)
+
+
+@fragment
+@require_GET
+def application_part(request: HttpRequest, pk: int) -> HttpResponse:
+    """The changing part of the page above."""
+    row = get_object_or_404(Application.objects.present(), pk=pk)
+    return unless_seen(
+        request, "applications/_application.html", _application_context(row)
+    )
+
+
+def _application_context(row: Application) -> dict[str, Any]:
+    declared = Function.objects.declared().filter(application=row)
+    functions = list(serving.with_health(declared))
+    syncs = list(row.syncs.select_related("revision").order_by("-pk")[:SYNCS_SHOWN])
+    head = row.revisions.filter(sha=row.head_sha).first() if row.head_sha else None
+    healths: list[str] = [getattr(function, "health", "") for function in functions]
+    return {
+        "application": row,
+        "functions": functions,
+        "syncs": syncs,
+        "head": head,
+        "serving": healths.count("healthy")
+        + healths.count("degraded")
+        + sum(
+            getattr(function, "live_number", None) is not None
+            and getattr(function, "health", "") == "progressing"
+            for function in functions
+        ),
+        "version": version(
+            [(sync.pk, sync.state) for sync in syncs],
+            [(f.pk, h, getattr(f, "live_number", 0)) for f, h in zip(functions, healths, strict=True)],
+            row.status, row.checked_at, row.poll_error,
+        ),
+    }
+
+
+@require_POST
+def application_sync(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
+    """*Sync now*: a second click joins the sync the first one asked for."""
+    sync = pipeline.request_sync(
+        _application(namespace, name), Sync.Trigger.MANUAL, _who(request)
+    )
+    return redirect(sync)
+
+
+@require_http_methods(["GET", "POST"])
+def application_delete(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
+    """Say what would stop serving; with POST, remove it."""
+    row = _application(namespace, name)
+    if request.method == "POST":
+        pipeline.remove_application(row)
+        messages.success(request, f"{row} is removed. Its functions no longer serve.")
+        return redirect("applications")
+    declared = Function.objects.declared().filter(application=row)
+    context = {"application": row, "functions": serving.with_health(declared)}
+    return render(request, "applications/application_delete.html", context)
+
+
+@require_GET
+def sync(request: HttpRequest, pk: int) -> HttpResponse:
+    """One sync: fetch, validate, plan, and the builds it asked for."""
+    context = _sync_context(get_object_or_404(_syncs(), pk=pk))
+    return render(request, "applications/sync.html", context)
+
+
+@fragment
+@require_GET
+def sync_part(request: HttpRequest, pk: int) -> HttpResponse:
+    """The changing part of the page above."""
+    context = _sync_context(get_object_or_404(_syncs(), pk=pk))
+    return unless_seen(request, "applications/_sync.html", context)
+
+
+def _syncs() -> QuerySet[Sync]:
+    builds = Build.objects.select_related("function", "reused_from").order_by("pk")
+    return Sync.objects.select_related("application", "revision").prefetch_related(
+        Prefetch("builds", queryset=builds)
+    )
+
+
+def _sync_context(row: Sync) -> dict[str, Any]:
+    builds = list(row.builds.all())
+    return {
+        "sync": row,
+        "builds": builds,
+        "steps": _steps(row, builds),
+        "is_settled": row.is_final and all(build.is_final for build in builds),
+        "version": version(
+            row.state, row.revision_id, [(build.pk, build.state) for build in builds]
+        ),
+    }
+
+
+def _steps(row: Sync, builds: list[Build]) -> dict[str, str]:
+    """The state of each stage, told from what the sync has written so far."""
+    broken = bool(row.revision and row.revision.problems)
+    fetched = "succeeded" if row.revision else row.state
+    if row.revision is None:
+        checked = "waiting"
+    else:
+        checked = "failed" if broken else "succeeded"
+    planned = row.state if checked == "succeeded" else "waiting"
+    return {"fetch": fetched, "validate": checked, "plan": planned}

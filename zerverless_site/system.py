@@ -1,0 +1,62 @@
+"""What this installation is made of and how it is set up, for the System page."""
+
+from __future__ import annotations
+
+import platform
+import sqlite3
+
+import django
+from django.conf import settings
+from django.db import connection
+
+from applications.redact import redact
+from zerverless_site.settings import read
+
+_SECRET_PARTS = ("SECRET", "PASSWORD", "TOKEN", "KEY")
+_NAMES = {"ZERVERLESS_DATA_DIR": "DATA_DIR", "ZERVERLESS_DEBUG": "DEBUG"}
+
+
+def versions() -> dict[str, str]:
+    """What runs, in the words of a bug report."""
+    database = (
+        f"SQLite {sqlite3.sqlite_version}"
+        if connection.vendor == "sqlite"
+        else connection.vendor
+    )
+    return {
+        "Python": platform.python_version(),
+        "Django": django.get_version(),
+        "Database": database,
+        "System": f"{platform.system()} {platform.release()}",
+    }
+
+
+def effective_settings() -> list[dict[str, str]]:
+    """Every declared setting with the value in force; of a secret only if it is set."""
+    return [
+        {"name": item.name, "value": _shown(item.name, item.kind), "about": item.about}
+        for item in read.declared
+    ]
+
+
+def _shown(name: str, kind: str) -> str:
+    value = getattr(settings, _NAMES.get(name, name), "")
+    if any(part in name for part in _SECRET_PARTS):
+        return "set, not shown" if value else "generated" if "KEY" in name else ""
+    if kind == "on/off":
+        return "on" if value else "off"
+    if kind == "duration":
+        return f"{value} s"
+    if kind == "size":
+        return _size(int(value))
+    if isinstance(value, list):
+        return ", ".join(value)
+    return redact(str(value))
+
+
+def _size(value: int) -> str:
+    for unit in ("", "Ki", "Mi", "Gi"):
+        if value < 1024:
+            return f"{value}{unit}"
+        value //= 1024
+    return f"{value}Ti"

@@ -1,0 +1,199 @@
+"""How states, times, sizes and untrusted text look on every page."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import template
+from django.conf import settings
+from django.template.defaultfilters import filesizeformat
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+register = template.Library()
+
+# State or status -> (tone, icon, words). Never colour alone: the word is always there.
+STATES = {
+    "queued": ("", "clock", "Queued"),
+    "running": ("info", "spin", "Running"),
+    "succeeded": ("ok", "check", "Succeeded"),
+    "failed": ("bad", "cross", "Failed"),
+    "errored": ("bad", "alert", "Platform error"),
+    "cancelled": ("", "dash", "Cancelled"),
+    "synced": ("ok", "check", "Up to date"),
+    "out_of_sync": ("warn", "alert", "Out of sync"),
+    "unknown": ("", "dash", "Not checked yet"),
+    "unreachable": ("bad", "cross", "Git unreachable"),
+    "healthy": ("ok", "check", "Healthy"),
+    "progressing": ("info", "spin", "Building"),
+    "degraded": ("warn", "alert", "Degraded"),
+    "missing": ("bad", "cross", "Not serving"),
+    "serving": ("ok", "check", "Serving"),
+    "retired": ("", "dash", "Retired"),
+    "empty": ("", "dash", "No functions"),
+    "reused": ("ok", "check", "Image reused"),
+    "waiting": ("", "dash", "Waiting"),
+    "ok": ("ok", "check", "OK"),
+    "problem": ("bad", "cross", "Problem"),
+}
+
+# Colours, cursor movements, OSC links: everything a terminal would act on. Bounded
+# repetitions only, so that a hostile line costs linear time.
+_ANSI = re.compile(
+    r"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}[@-~]?|\][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)?|[@-Z\\^_])"
+)
+# Control, bidirectional and zero-width characters can make a text look like another.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
+)
+
+
+@register.inclusion_tag("_state.html")
+def state(value: str, pill: str = "") -> dict[str, str]:
+    """An icon and a word for a state, a status or a health; `pill` gives it a shape."""
+    tone, icon, words = STATES.get(str(value), ("", "dash", str(value)))
+    return {"tone": tone, "icon": icon, "words": words, "pill": pill}
+
+
+@register.filter
+def state_words(value: str) -> str:
+    """The word alone, for titles."""
+    return STATES.get(str(value), ("", "", str(value)))[2]
+
+
+@register.filter
+def ago(when: datetime | None) -> str | SafeString:
+    """`3 min ago` as a <time> that app.js keeps true."""
+    if when is None:
+        return "never"
+    seconds = (timezone.now() - when).total_seconds()
+    words = f"in {_span(-seconds)}" if seconds < 0 else f"{_span(seconds)} ago"
+    return format_html(
+        '<time datetime="{}" title="{}" data-relative>{}</time>',
+        when.isoformat(),
+        when.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        words,
+    )
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
+
+
+@register.filter
+def elapsed(work: Any) -> str | SafeString:
+    """How long a piece of work ran; a clock that app.js advances while it runs."""
+    if work.duration is None:
+        return ""
+    words = span(work.duration)
+    if work.is_final:
+        return words
+    return format_html(
+        '<time datetime="{}" data-since>{}</time>', work.started_at.isoformat(), words
+    )
+
+
+@register.filter
+def span(length: timedelta | float | None) -> str:
+    """A length of time (timedelta or seconds) as a person says it: `2 min 5 s`."""
+    if length is None:
+        return ""
+    seconds = length.total_seconds() if isinstance(length, timedelta) else length
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+
+
+@register.filter
+def milliseconds(value: float | None) -> str:
+    """Milliseconds with three significant digits, or seconds when there are many."""
+    if value is None:
+        return ""
+    return f"{value / 1000:.2f} s" if value >= 1000 else f"{value:.3g} ms"
+
+
+@register.filter
+def visible(text: object) -> str:
+    """Untrusted text with terminal codes dropped and hidden characters shown.
+
+    Carriage returns keep what a terminal would still show: the last part of the line.
+    The result is an ordinary string: the template escapes it.
+    """
+    plain = _ANSI.sub("", str(text))
+    lines = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in plain.split("\n")]
+    return _INVISIBLE.sub(lambda m: f"\\u{ord(m[0]):04x}", "\n".join(lines))
+
+
+@register.filter
+def around(text: str, line: int) -> list[tuple[int, str, bool]]:
+    """Five lines of source around `line`: (number, text, whether it is the one)."""
+    rows = text.split("\n")
+    first = max(1, line - 2)
+    return [
+        (number, visible(rows[number - 1][:300]), number == line)
+        for number in range(first, min(len(rows), line + 2) + 1)
+    ]
+
+
+@register.filter
+def sentence(text: str) -> str:
+    """The first line of an error: what went wrong and what to do."""
+    return visible(text.split("\n", 1)[0])
+
+
+@register.filter
+def details(text: str) -> str:
+    """The lines after it: the command and its own words."""
+    return visible(text.partition("\n")[2].strip())
+
+
+@register.filter
+def limits(config: dict[str, Any]) -> list[str]:
+    """What a deployment may use, in a few words each."""
+    said = []
+    if timeout := config.get("timeout"):
+        said.append(f"{span(timeout)} per request")
+    if memory := config.get("memory"):
+        said.append(f"{filesizeformat(memory)} memory")
+    if network := config.get("network"):
+        said.append(f"network {network}")
+    if methods := config.get("methods"):
+        said.append(" ".join(methods))
+    return said
+
+
+@register.filter
+def status_class(status: int) -> str:
+    """The tone of an HTTP status."""
+    return "bad" if status >= 500 else "warn" if status >= 400 else "ok"
+
+
+@register.filter
+def commit(sha: str) -> str:
+    """The first seven characters of a commit, as Git shows it."""
+    return sha[:7]
+
+
+@register.simple_tag
+def function_url(function: Any) -> str:
+    """The whole public address of a function."""
+    host = settings.ZERVERLESS_FUNCTIONS_HOST
+    base = settings.ZERVERLESS_BASE_URL
+    if host:
+        scheme, _, rest = base.partition("://")
+        port = f":{rest.rpartition(':')[2]}" if ":" in rest else ""
+        base = f"{scheme}://{host}{'' if ':' in host else port}"
+    return f"{base}{function.url_path}".rstrip("/") or base
