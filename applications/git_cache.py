@@ -11,18 +11,19 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from django.conf import settings
 
 from applications import git_process
-from applications.errors import GitError, GitUnavailable
-from applications.git_errors import failure, is_explained
+from applications.errors import GitUnavailable
+from applications.git_errors import UnexplainedFailure, failure
 
 DEEPER = 50  # commits looked through where a server refuses to send one by its name
 KEPT = "refs/zerverless/"
+UNUSED_SECONDS = 3600
 
 
 def path_of(url: str) -> Path:
@@ -33,17 +34,37 @@ def path_of(url: str) -> Path:
 
 @contextmanager
 def locked(url: str) -> Iterator[Cache]:
-    """The cache of a repository, for the one who may write to it now.
+    """The cache of a repository, for the one who may write to it now."""
+    with _lock_of(path_of(url)) as lock:
+        yield Cache(url, lock)
+
+
+def remove_unused(urls: set[str]) -> None:
+    """Remove the caches of all but `urls`, once they are an hour old.
+
+    *Test connection* fetches what never becomes an application.
+    """
+    used = {path_of(url) for url in urls}
+    for path in (Path(settings.DATA_DIR) / "git").glob("*.git"):
+        if path not in used and time.time() - path.stat().st_mtime > UNUSED_SECONDS:
+            with _lock_of(path):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _lock_of(path: Path) -> Iterator[int]:
+    """Hold the lock of a cache; its descriptor, for git to inherit.
 
     A git process that outlives its killed parent for a moment keeps the lock, because
-    the lock belongs to the open file it inherits and not to a process.
+    the lock belongs to the open file and not to a process. The lock file stays when
+    the cache goes: two processes could else hold "the" lock of two files.
     """
-    path = path_of(url).with_suffix(".lock")
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = path.with_suffix(".lock")
+    lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _wait_for(descriptor)
-        yield Cache(url, descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -71,7 +92,7 @@ class Cache:
         existed = self._ensure()
         try:
             self._fetch(sha, branch)
-        except _Unexplained:
+        except UnexplainedFailure:
             if not existed or self._is_sound():
                 raise
             self.remove()
@@ -130,7 +151,7 @@ class Cache:
         if "not our ref" in outcome.errors or "unadvertised" in outcome.errors:
             self._fetch_around(sha, branch)
             return
-        raise _error(command, outcome)
+        raise failure(command, outcome)
 
     def _fetch_around(self, sha: str, branch: str) -> None:
         """The branch has moved on: where the server refuses commits by name, look
@@ -138,7 +159,7 @@ class Cache:
         command = self._fetching(DEEPER, f"+refs/heads/{branch}:{KEPT}branch")
         outcome = self._run(command)
         if not outcome.succeeded:
-            raise _error(command, outcome)
+            raise failure(command, outcome)
         kept = self._git("update-ref", f"{KEPT}{sha}", sha)
         self._git("update-ref", "-d", f"{KEPT}branch")
         if not kept.succeeded:
@@ -150,8 +171,7 @@ class Cache:
 
     def _fetching(self, depth: int, refspec: str) -> list[str]:
         return [
-            "--git-dir",
-            str(self.path),
+            f"--git-dir={self.path}",
             "fetch",
             "--quiet",
             f"--depth={depth}",
@@ -168,23 +188,12 @@ class Cache:
         return self._git("fsck", "--no-dangling", "--no-progress").succeeded
 
     def _git(self, *arguments: str) -> git_process.Outcome:
-        return self._run(["--git-dir", str(self.path), *arguments])
+        return self._run([f"--git-dir={self.path}", *arguments])
 
     def _must(self, *arguments: str) -> None:
         outcome = self._run(list(arguments))
         if not outcome.succeeded:
-            raise _error(arguments, outcome)
+            raise failure(arguments, outcome)
 
     def _run(self, command: list[str]) -> git_process.Outcome:
         return git_process.run(command, keep_open=[self.lock])
-
-
-class _Unexplained(GitUnavailable):
-    """A failure that may be the cache's own."""
-
-
-def _error(
-    command: Sequence[str], outcome: git_process.Outcome
-) -> GitError | GitUnavailable:
-    error = failure(command, outcome)
-    return error if is_explained(outcome) else _Unexplained(error.message, error.code)

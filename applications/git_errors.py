@@ -14,11 +14,15 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from applications.errors import GitError, GitUnavailable
-from applications.git_process import Outcome
+from applications.git_process import ERRORS_MAX, Outcome
 from applications.redact import redact
 
 QUOTED_MAX = 1000  # characters of git's own words in a message
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+class UnexplainedFailure(GitUnavailable):
+    """Git failed for no reason we know: it may be our own copy that is damaged."""
 
 
 @dataclass(frozen=True)
@@ -166,19 +170,10 @@ def failure(arguments: Sequence[str], outcome: Outcome) -> GitError | GitUnavail
             f"The server lists more branches than can be read.\n{details}",
             "git:too-large",
         )
-    for cause in _CAUSES:
-        if re.search(cause.pattern, outcome.errors):
-            return cause.family(f"{cause.sentence}\n{details}", cause.code)
-    return GitUnavailable(f"Git failed.\n{details}")
-
-
-def is_explained(outcome: Outcome) -> bool:
-    """Whether the failure has a known cause outside our own copy of the repository."""
-    return (
-        outcome.timed_out
-        or outcome.overflowed
-        or any(re.search(cause.pattern, outcome.errors) for cause in _CAUSES)
-    )
+    cause = _cause(arguments, outcome)
+    if cause is None:
+        return UnexplainedFailure(f"Git failed.\n{details}")
+    return cause.family(f"{cause.sentence}\n{details}", cause.code)
 
 
 def clean(text: str, length: int) -> str:
@@ -187,7 +182,17 @@ def clean(text: str, length: int) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", whole)[:length]
 
 
+def _cause(arguments: Sequence[str], outcome: Outcome) -> Cause | None:
+    words = outcome.errors
+    for argument in arguments:
+        if "/" in argument:  # a repository may be called "certificate.git"
+            words = words.replace(argument, "")
+    return next((cause for cause in _CAUSES if re.search(cause.pattern, words)), None)
+
+
 def _details(arguments: Sequence[str], outcome: Outcome) -> str:
-    words = clean(outcome.errors.strip().replace("\r", "\n"), len(outcome.errors))
-    command = " ".join(["git", *arguments])
-    return redact(f"$ {command} (status {outcome.status})\n{words[-QUOTED_MAX:]}")
+    command = " ".join(word for word in arguments if not word.startswith("--git-dir="))
+    words = clean(outcome.errors.strip().replace("\r", "\n"), ERRORS_MAX)
+    # Redacted whole: a cut could part a password from what tells that it is one.
+    quoted = redact(words)[-QUOTED_MAX:].replace(str(settings.DATA_DIR), "")
+    return f"$ git {redact(command)} (status {outcome.status})\n{quoted}"

@@ -137,6 +137,11 @@ def drop(url: str) -> None:
         cache.remove()
 
 
+def keep_only(urls: set[str]) -> None:
+    """Remove the caches of all other repositories, once they are an hour old."""
+    git_cache.remove_unused(urls)
+
+
 @contextmanager
 def open_snapshot(url: str, sha: str) -> Iterator[Snapshot]:
     """The files of a fetched commit; GitUnavailable when it is not in the cache.
