@@ -335,6 +335,9 @@ LOGGING: dict[str, Any] = {
         },
     },
     "root": {"handlers": ["console"], "level": ZERVERLESS_LOG_LEVEL.upper()},
-    # django-q2 adds a handler of its own otherwise, and every line comes twice.
-    "loggers": {"django-q": {"handlers": ["console"], "propagate": False}},
+    # django-q2 adds a handler of its own otherwise, and every line comes twice; at
+    # info it says three lines for each of the clock's hints.
+    "loggers": {
+        "django-q": {"handlers": ["console"], "level": "WARNING", "propagate": False}
+    },
 }

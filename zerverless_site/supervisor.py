@@ -98,7 +98,10 @@ class Supervisor:
         """End every process group: SIGTERM, a grace, SIGKILL."""
         self.stopping = True
         for program in self.programs:
-            _signal_group(program, signal.SIGTERM)
+            # The leader alone: a cluster whose workers get the signal too waits for
+            # them without end.
+            if program.is_running and program.process is not None:
+                program.process.terminate()
         deadline = time.monotonic() + STOP_SECONDS
         for program in self.programs:
             if program.process is not None:
