@@ -6,7 +6,6 @@ very calls in `settings.py` and cannot drift from them.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,24 +13,7 @@ from typing import Any
 
 from environs import EnvError, EnvValidationError, FileAwareEnv
 
-_DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_SIZE_UNITS = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-
-
-def parse_duration(text: str) -> int:
-    """Seconds in `30s`, `5m`, `2h` or `14d`; raises ValueError for anything else."""
-    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text.strip())
-    if not match:
-        raise ValueError(f'"{text}" is not a duration: write 30s, 5m, 2h or 14d')
-    return int(match[1]) * _DURATION_UNITS[match[2]]
-
-
-def parse_size(text: str) -> int:
-    """Bytes in `512`, `64Ki`, `256Mi` or `2Gi` (a final `B` is allowed)."""
-    match = re.fullmatch(r"([0-9]{1,12})(|Ki|Mi|Gi|Ti)B?", text.strip())
-    if not match:
-        raise ValueError(f'"{text}" is not a size: write 64Ki, 256Mi or 2Gi')
-    return int(match[1]) * _SIZE_UNITS[match[2]]
+from applications.quantities import parse_duration, parse_size
 
 
 def parse_switch(text: str) -> bool:
