@@ -139,8 +139,9 @@ def _run(
     environment = _environment(route, request)
     image = _runnable(route.image_id)
     config = _config(route, image, environment, reads_body=bool(request.body))
+    installation, _, gateway = owner.partition("-")
     outcome = engine.run_once(
-        engine.container_name(*owner.split("-", 1), request.id),
+        engine.container_name(installation, gateway, request.id),
         config,
         body=request.body,
         timeout=route.config.timeout,

@@ -1,0 +1,235 @@
+"""What a function wrote, turned into an answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.answer import Reply, read_reply
+from runtime.errors import FunctionFailed
+
+OURS = frozenset({"zerverless_session", "zerverless_csrf"})
+TEXT = "text/plain; charset=utf-8"
+
+
+def read(stdout: bytes, mode: str = "raw", content_type: str = "") -> Reply:
+    return read_reply(stdout, mode, content_type, OURS)
+
+
+def read_json(**data: Any) -> Reply:
+    return read(json.dumps(data).encode(), "json")
+
+
+@pytest.mark.parametrize(
+    ("stdout", "configured", "expected"),
+    [
+        (b"hello", "", TEXT),
+        (b'{"a": 1}\n', "", "application/json"),
+        (b" [1, 2]", "", "application/json"),
+        (b"[" * 100_000, "", TEXT),
+        (b'"text"', "", TEXT),
+        (b"12", "", TEXT),
+        (b"{not json}", "", TEXT),
+        ("grün".encode(), "", TEXT),
+        (b"\xff\xfe", "", "application/octet-stream"),
+        (b'{"a": 1}', "text/html", "text/html"),
+        (b"<p>", "text/html; charset=utf-8", "text/html; charset=utf-8"),
+    ],
+)
+def test_a_raw_answer_gets_a_content_type(
+    stdout: bytes, configured: str, expected: str
+) -> None:
+    reply = read(stdout, content_type=configured)
+    assert reply == Reply(200, [("content-type", expected)], stdout)
+
+
+def test_an_empty_answer_needs_no_content_type() -> None:
+    assert read(b"") == Reply(200, [], b"")
+
+
+@pytest.mark.parametrize(
+    ("stdout", "status", "headers", "body"),
+    [
+        (b"\nbody", 200, [("content-type", TEXT)], b"body"),
+        (b"Status: 404 Not Found\n\nno", 404, [("content-type", TEXT)], b"no"),
+        (b"status:201\r\nX-A: b\r\n\r\n", 201, [("x-a", "b")], b""),
+        (b"Content-Type: a/b\n\n<p>\n\n", 200, [("content-type", "a/b")], b"<p>\n\n"),
+        (b"Location: /x\n\n", 302, [("location", "/x")], b""),
+        (b"Status: 303\nLocation: /x\n\n", 303, [("location", "/x")], b""),
+        (b"A: 1\nA: 2\n\n", 200, [("a", "1"), ("a", "2")], b""),
+        (b"Status: 204\n\nignored", 204, [], b""),
+    ],
+)
+def test_a_cgi_answer_begins_with_headers(
+    stdout: bytes, status: int, headers: list[tuple[str, str]], body: bytes
+) -> None:
+    assert read(stdout, "cgi") == Reply(status, headers, body)
+
+
+@pytest.mark.parametrize(
+    ("stdout", "reason"),
+    [
+        (b"", "no empty line"),
+        (b"just text", "no empty line"),
+        (b"X-A: b\n", "no empty line"),
+        (b"no colon\n\nbody", "is not a header"),
+        (b"X-A: b\n folded\n\n", "is not a header"),
+        (b"X A: b\n\n", "is not a header name"),
+        (b"X-A : b\n\n", "is not a header name"),
+        (b": b\n\n", "is not a header name"),
+        (b"X\x00A: b\n\n", "is not a header name"),
+        (b"X-A: b\x00c\n\n", "control character"),
+        (b"X-A: b\rc\n\n", "control character"),
+        (b"Status: 100\n\n", "not a number from 200 to 599"),
+        (b"Status: 600\n\n", "not a number from 200 to 599"),
+        (b"Status: OK\n\n", "not a number from 200 to 599"),
+        (b"X-A: " + b"b" * 40_000 + b"\n\n", "no empty line"),
+        (b"A: 1\n" * 200 + b"\n", "over 100"),
+    ],
+)
+def test_a_broken_cgi_answer_is_502_and_says_why(stdout: bytes, reason: str) -> None:
+    """Threats 65 and 66."""
+    with pytest.raises(FunctionFailed, match=reason) as caught:
+        read(stdout, "cgi")
+    assert caught.value.status == 502
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "body"),
+    [
+        ({"body": "text"}, TEXT, b"text"),
+        ({"body": {"a": "ü"}}, "application/json", '{"a": "ü"}'.encode()),
+        ({"body": [1]}, "application/json", b"[1]"),
+        ({"body": 0}, "application/json", b"0"),
+        ({"body": "aGk=", "isBase64Encoded": True}, "application/octet-stream", b"hi"),
+        ({"body": "x", "headers": {"Content-Type": "text/css"}}, "text/css", b"x"),
+    ],
+)
+def test_a_json_answer_carries_any_body(
+    data: dict[str, Any], kind: str, body: bytes
+) -> None:
+    assert read_json(**data) == Reply(200, [("content-type", kind)], body)
+
+
+def test_a_json_answer_carries_status_and_headers() -> None:
+    reply = read_json(status=404, headers={"X-A": ["1", "2"], "X-B": 3}, body=None)
+    assert reply == Reply(404, [("x-a", "1"), ("x-a", "2"), ("x-b", "3")], b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ({"message": "hi"}, "not a JSON object with"),
+        ({"body": "", "statuscode": 200}, "the key 'statuscode'"),
+        ({"status": True}, "not a number from 200"),
+        ({"status": "200"}, "not a number from 200"),
+        ({"status": 200.0}, "not a number from 200"),
+        ({"status": 101}, "not a number from 200"),
+        ({"status": None}, "not a number from 200"),
+        ({"headers": []}, "not an object"),
+        ({"headers": {"a": {}}}, "not text or a list"),
+        ({"headers": {"a": True}}, "not text or a list"),
+        ({"headers": {"a": None}}, "not text or a list"),
+        ({"headers": {"a b": "c"}}, "not a header name"),
+        ({"headers": {"a": "b\r\nSet-Cookie: c=d"}}, "control character"),
+        ({"headers": {"a": "b\x00"}}, "control character"),
+        ({"headers": {"ü": "b"}}, "not a header name"),
+        ({"headers": {"a": "\ud800"}}, "not text"),
+        ({"body": "!", "isBase64Encoded": True}, "not base64"),
+        ({"body": "", "isBase64Encoded": 1}, "true or false"),
+    ],
+)
+def test_a_broken_json_answer_is_502_and_says_why(
+    data: dict[str, Any], reason: str
+) -> None:
+    """Threats 65 and 66."""
+    with pytest.raises(FunctionFailed, match=reason):
+        read_json(**data)
+
+
+@pytest.mark.parametrize("stdout", [b"", b"hi", b"[]", b"1", b"[" * 100_000, b"\xff"])
+def test_a_json_answer_must_be_an_object(stdout: bytes) -> None:
+    with pytest.raises(FunctionFailed, match="JSON"):
+        read(stdout, "json")
+
+
+def test_lone_surrogates_in_a_body_do_not_break_the_answer() -> None:
+    """Threat 66."""
+    assert read_json(body="a\ud800b").body == b"a?b"
+    assert read_json(body=["\ud800"]).body == b'["?"]'
+
+
+def test_a_header_beyond_latin_1_goes_out_as_utf_8() -> None:
+    """Threat 66."""
+    assert read_json(headers={"x-a": "→"}).headers == [
+        ("x-a", "→".encode().decode("latin-1"))
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Connection",
+        "Keep-Alive",
+        "Transfer-Encoding",
+        "Content-Length",
+        "Trailer",
+        "Upgrade",
+        "Proxy-Authenticate",
+        "X-Zerverless-Error",
+        "x-zerverless-revision",
+        "X-Accel-Redirect",
+        "X-Sendfile",
+        "X-Request-Id",
+        "Clear-Site-Data",
+        "Service-Worker-Allowed",
+        "Strict-Transport-Security",
+        "Alt-Svc",
+        "NEL",
+        "Report-To",
+        "Date",
+        "Server",
+    ],
+)
+def test_headers_that_are_not_the_functions_are_dropped(name: str) -> None:
+    """Threat 65."""
+    reply = read_json(headers={name: "x", "X-Kept": "y"})
+    assert reply.headers == [("x-kept", "y")]
+
+
+@pytest.mark.parametrize(
+    ("cookie", "kept"),
+    [
+        ("a=b; Path=/; HttpOnly", True),
+        ("zerverless_session=x", False),
+        (" zerverless_csrf = x; Path=/-/", False),
+        ("=zerverless_session=x", False),
+        ("zerverless_session", False),
+        ("nameless", False),
+    ],
+)
+def test_a_function_cannot_set_the_dashboards_cookies(cookie: str, kept: bool) -> None:  # noqa: FBT001
+    """Threat 65."""
+    reply = read_json(headers={"Set-Cookie": cookie})
+    assert bool(reply.headers) is kept
+
+
+@given(st.binary(max_size=400), st.sampled_from(["raw", "cgi", "json"]))
+def test_whatever_a_function_writes_is_an_answer_or_its_failure(
+    stdout: bytes, mode: str
+) -> None:
+    """Threats 65 and 66: never an exception of another kind, never a bad header."""
+    try:
+        reply = read(stdout, mode)
+    except FunctionFailed:
+        return
+    assert 200 <= reply.status <= 599
+    for name, value in reply.headers:
+        assert name.isascii()
+        assert value.encode("latin-1").translate(None, b"\r\n\0") == value.encode(
+            "latin-1"
+        )
