@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from applications import repository
 from applications.errors import GitError, PlatformError, UserError
 from applications.models import Function, Revision, Sync
 from applications.work import Lease, State, attempt
-from builds import context, engine, images
-from builds.context import Context, Limits
-from builds.engine import BuiltImage, ImageRequest
+from builds import engine, make
+from builds.engine import BuiltImage
 from builds.errors import BuildCancelled, BuildEngineError, BuildError
-from builds.failure import FrontendUnavailable
 from builds.log import Writer, writing
+from builds.make import Watch
 from builds.models import Build
 
 if TYPE_CHECKING:
@@ -35,7 +32,6 @@ if TYPE_CHECKING:
 KEY_VERSION = 1
 # Seconds before a build that failed by our fault is tried again, times its attempts.
 RETRY_AFTER = 20
-_ASK_EVERY = 0.7  # seconds between two looks for a cancellation
 
 
 def key_of(snapshot: Snapshot, spec: FunctionSpec) -> str:
@@ -67,7 +63,7 @@ def request(
 
     An image made from the same inputs that is still there is reused at once.
     """
-    made = function.builds.filter(sync=sync).first()
+    made: Build | None = function.builds.filter(sync=sync).first()
     if made is not None:
         return made
     wanted = Build(
@@ -84,7 +80,7 @@ def request(
             wanted.save()
             _supersede(wanted)
     except IntegrityError:
-        return Build.objects.get(function=function, sync=sync)
+        return function.builds.get(sync=sync)
     with writing(wanted.pk) as log:
         for note in notes:
             log.add(note)
@@ -102,7 +98,7 @@ def _reuse(build: Build) -> list[str]:
     try:
         if engine.image(source.image_id) is None:
             return []
-        tag = _new_tag(build)
+        tag = make.new_tag(build.function)
         engine.tag(source.image_id, tag)
     except BuildEngineError:
         return []  # the daemon is away: the build waits in line like any other
@@ -177,15 +173,14 @@ def run(build_pk: int, token: str) -> Build:
 
     A result is written only while the lease holds; a late one is discarded, image too.
     """
-    build = Build.objects.select_related(
-        "function__application", "revision__application"
-    ).get(pk=build_pk)
+    rows = Build.objects.select_related("function", "revision__application")
+    build: Build = rows.get(pk=build_pk)
     with (
         attempt(Build.objects.all(), build, token) as lease,
         writing(build.pk) as log,
         _explained(build, lease, log),
     ):
-        image = _make(build, _Watch(build.pk, lease, log), log)
+        image = make.image(build, Watch(build.pk, lease, log), log)
         _settle(build, lease, image, log)
     build.refresh_from_db()
     return build
@@ -220,75 +215,6 @@ def _explained(build: Build, lease: Lease, log: Writer) -> Iterator[None]:
         raise
 
 
-def _make(build: Build, watch: _Watch, log: Writer) -> BuiltImage:
-    _ready(build)
-    with repository.open_snapshot(
-        build.revision.application.repo_url, build.revision.sha
-    ) as snapshot:
-        wanted = _survey(snapshot, build.spec, log)
-        try:
-            return _built(build, wanted, watch, log)
-        except FrontendUnavailable as error:
-            log.add(f"{error.message} Using the frontend built into Docker instead.")
-            return _built(build, wanted, watch, log, builtin=True)
-
-
-def _ready(build: Build) -> None:
-    """Refuse to start where it cannot end well; forget what a lost attempt made."""
-    engine.available()
-    free = engine.disk_free()
-    if free is not None and free < settings.ZERVERLESS_DISK_FREE_MIN:
-        raise BuildEngineError(
-            f"Only {free / (1 << 30):.1f} GiB of disk are free on the Docker host and "
-            f"{settings.ZERVERLESS_DISK_FREE_MIN / (1 << 30):.1f} GiB are wanted "
-            "(ZERVERLESS_DISK_FREE_MIN): free some, or run manage.py cleanup.",
-            "build:disk",
-        )
-    if build.image_tag and (left := engine.image(build.image_tag)) is not None:
-        engine.remove(build.image_tag, left.id)
-
-
-def _survey(snapshot: Snapshot, spec: dict[str, Any], log: Writer) -> Context:
-    limits = Limits(
-        settings.ZERVERLESS_CONTEXT_MAX, settings.ZERVERLESS_CONTEXT_FILES_MAX
-    )
-    log.add(f"==> Context {spec['context']}")
-    found = context.survey(snapshot, spec["context"], spec["dockerfile"], limits)
-    log.add(
-        f"{len(found.entries):,} files, {found.size / 1e6:,.1f} MB, "
-        f"{found.ignored:,} left out by .dockerignore."
-    )
-    for name in found.submodules:
-        log.add(f"Submodule {name} is left out: submodules are not fetched.")
-    return found
-
-
-def _built(
-    build: Build, wanted: Context, watch: _Watch, log: Writer, *, builtin: bool = False
-) -> BuiltImage:
-    build.image_tag = _new_tag(build)
-    # Recorded before it exists, so that a killed worker leaves nothing unknown.
-    Build.objects.filter(pk=build.pk).update(image_tag=build.image_tag)
-    order = ImageRequest(
-        tag=build.image_tag,
-        dockerfile=wanted.dockerfile,
-        target=build.spec.get("target") or "",
-        labels=images.labels_for(build),
-        seconds=settings.DOCKER_BUILD_TIMEOUT,
-    )
-    committed = build.revision.committed_at or build.revision.observed_at
-    when = int(committed.timestamp())
-    log.add("==> Build")
-    with context.packed(wanted, when, watch.stop, builtin=builtin) as tar:
-        image = engine.build(order, tar, log.add, watch.stop)
-    try:
-        images.check(image, engine.platform())
-    except BuildError:
-        engine.remove(build.image_tag, image.id)
-        raise
-    return image
-
-
 def _settle(build: Build, lease: Lease, image: BuiltImage, log: Writer) -> None:
     log.add("==> Image")
     log.add(f"{build.image_tag} ({image.size / 1e6:,.1f} MB), {image.id}.")
@@ -301,32 +227,3 @@ def _settle(build: Build, lease: Lease, image: BuiltImage, log: Writer) -> None:
     )
     if not kept:
         engine.remove(build.image_tag, image.id)
-
-
-def _new_tag(build: Build) -> str:
-    """A tag no build ever had: with a suffix for a second one within a second."""
-    function = build.function
-    tag = images.tag_for(function.namespace, function.path, timezone.now())
-    if not Build.objects.filter(image_tag=tag).exists():
-        return tag
-    return f"{tag}-{time.time_ns() % 1_000_000_000}"
-
-
-class _Watch:
-    """What ends a running build: a cancellation, or the loss of its lease."""
-
-    def __init__(self, build_pk: int, lease: Lease, log: Writer) -> None:
-        self._build_pk, self._lease, self._log = build_pk, lease, log
-        self._asked_at = 0.0
-        self._cancelled = False
-
-    def stop(self) -> bool:
-        """Whether to stop now. Asked several times a second, it also writes the log."""
-        self._log.tick()
-        now = time.monotonic()
-        if now - self._asked_at > _ASK_EVERY:
-            self._asked_at = now
-            self._cancelled = Build.objects.filter(
-                pk=self._build_pk, cancel_requested_at__isnull=False
-            ).exists()
-        return self._cancelled or self._lease.lost.is_set()

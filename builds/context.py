@@ -8,10 +8,10 @@ bytes.
 from __future__ import annotations
 
 import io
-import posixpath
+import os
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from applications.repository import Entry, Snapshot
 
 TEXT_MAX = 1 << 20  # a Dockerfile or .dockerignore larger than this is none
+IGNORE = ".dockerignore"
+IGNORED_MAX = 5  # times the most files there may be, before .dockerignore
 # The Dockerfile's name in the tar when it lies outside the context.
 OUTSIDE = ".zerverless.Dockerfile"
 
@@ -67,13 +69,13 @@ def survey(snapshot: Snapshot, context: str, file: str, limits: Limits) -> Conte
     text = _text(snapshot, file)
     frontend(text, file)  # a foreign frontend is refused before anything is packed
     found = Context(snapshot, inside or OUTSIDE, text)
-    ignore_name, ignore = _ignore(snapshot, root, file)
-    always = {inside, ignore_name}
-    for entry in snapshot.entries(root):
-        if entry.path not in always and ignore.excludes(entry.path):
+    entries = _entries(snapshot, context, limits)
+    ignore_name, ignore = _ignore(snapshot, root, file, entries)
+    for name, entry in entries.items():
+        if name not in (inside, ignore_name) and ignore.excludes(name):
             found.ignored += 1
         elif entry.kind == "submodule":
-            found.submodules.append(entry.path)
+            found.submodules.append(name)
         else:
             _take(found, entry, limits)
     return found
@@ -106,15 +108,21 @@ def packed(
         yield file
 
 
+def _entries(snapshot: Snapshot, path: str, limits: Limits) -> dict[str, Entry]:
+    """Everything below a directory by its name, in order; ignored files count too."""
+    found: dict[str, Entry] = {}
+    for entry in snapshot.entries(path):
+        found[entry.path] = entry
+        if len(found) > IGNORED_MAX * limits.files:
+            raise _too_many(limits)
+    return dict(sorted(found.items()))
+
+
 def _take(found: Context, entry: Entry, limits: Limits) -> None:
     found.entries.append(entry)
     found.size += entry.size
     if len(found.entries) > limits.files:
-        raise BuildError(
-            f"The context has more than {limits.files:,} files "
-            "(ZERVERLESS_CONTEXT_FILES_MAX): leave some out with .dockerignore.",
-            "build:context",
-        )
+        raise _too_many(limits)
     if found.size > limits.size:
         raise BuildError(
             f"The context is larger than {limits.size / (1 << 20):,.0f} MiB "
@@ -123,11 +131,20 @@ def _take(found: Context, entry: Entry, limits: Limits) -> None:
         )
 
 
+def _too_many(limits: Limits) -> BuildError:
+    return BuildError(
+        f"The context has more than {limits.files:,} files "
+        "(ZERVERLESS_CONTEXT_FILES_MAX): leave some out with .dockerignore, or choose "
+        "a directory further down as context.",
+        "build:context",
+    )
+
+
 def _add(tar: tarfile.TarFile, snapshot: Snapshot, entry: Entry, when: int) -> None:
     if entry.kind == "link":
         info = _info(entry.path, 0, when)
         info.type, info.mode = tarfile.SYMTYPE, 0o777
-        info.linkname = snapshot.link_target(entry)
+        info.linkname = os.fsdecode(snapshot.link_target(entry))
         tar.addfile(info)
         return
     info = _info(entry.path, entry.size, when)
@@ -142,14 +159,20 @@ def _info(name: str, size: int, when: int) -> tarfile.TarInfo:
     return info
 
 
-def _ignore(snapshot: Snapshot, root: str, file: str) -> tuple[str, Ignore]:
+def _ignore(
+    snapshot: Snapshot, root: str, file: str, entries: Mapping[str, Entry]
+) -> tuple[str, Ignore]:
     """The ignore file that counts and its name in the context, as Docker chooses."""
-    for path in (f"{file}.dockerignore", posixpath.join(root, ".dockerignore")):
+    beside = f"{file}.dockerignore"
+    for name, path in ((_below(root, beside), beside), (IGNORE, f"{root}/{IGNORE}")):
+        if name and name not in entries:
+            continue
         try:
-            text = _text(snapshot, path)
+            return name, Ignore(_text(snapshot, path), path)
         except GitError:
-            continue  # absent, or a link, which is never followed
-        return _below(root, path), Ignore(text, path)
+            # Outside the context it may be absent; a link is refused, never followed.
+            if name:
+                raise
     return "", Ignore("")
 
 
@@ -158,8 +181,7 @@ def _text(snapshot: Snapshot, path: str) -> str:
 
 
 def _normal(path: str) -> str:
-    normal = posixpath.normpath(path)
-    return "" if normal == "." else normal
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
 def _below(root: str, path: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import sys
 import tempfile
 from collections import deque
@@ -98,9 +99,9 @@ def build(
     except process.Stopped:
         raise BuildCancelled("The build was cancelled.") from None
     except process.TimedOut:
-        raise failure.timed_out(last, request.seconds) from None
+        raise failure.timed_out(list(last), request.seconds) from None
     if code != 0:
-        raise failure.explain(last, code)
+        raise failure.explain(list(last), code)
     # The text of a build can say anything; the daemon says which image has our tag.
     built = image(request.tag)
     if built is None:
@@ -202,18 +203,25 @@ def remove(name: str, image_id: str) -> int:
     return by_id.size if image(image_id) is None else 0
 
 
-def disk_free() -> int | None:
-    """Bytes free where the daemon keeps images, or None when that is elsewhere."""
+def disk() -> Path | None:
+    """Where the daemon keeps images, or None when that is on another machine."""
     with _api() as api:
         root = Path(api.info().get("DockerRootDir") or "/nonexistent")
     local = settings.DOCKER_HOST.startswith("unix://")
-    return shutil.disk_usage(root).free if local and root.is_dir() else None
+    return root if local and root.is_dir() else None
+
+
+def disk_free() -> int | None:
+    """Bytes free where the daemon keeps images, or None when that cannot be seen."""
+    root = disk()
+    return shutil.disk_usage(root).free if root else None
 
 
 @contextmanager
 def _api() -> Iterator[Any]:  # the SDK's own annotations are incomplete
     """A client for one errand: no connection is shared with a forked worker."""
     try:
+        _knock()
         api = docker.APIClient(
             base_url=settings.DOCKER_HOST, tls=_tls(), timeout=_QUICK, version="auto"
         )
@@ -226,6 +234,15 @@ def _api() -> Iterator[Any]:  # the SDK's own annotations are incomplete
             f"The Docker daemon at {settings.DOCKER_HOST} does not do what it should: "
             f"{error}. Is it running, and may this process use it?"
         ) from error
+
+
+def _knock() -> None:
+    """Raise OSError when no daemon listens; the SDK would leave its socket open."""
+    kind, _, path = settings.DOCKER_HOST.partition("://")
+    if kind == "unix":
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_QUICK)
+            probe.connect(path)
 
 
 def _tls() -> TLSConfig | bool:

@@ -27,7 +27,8 @@ _FRONTEND = re.compile(r"resolve image config for (?:docker-image://)?(\S+)")
 _METADATA = re.compile(r"load metadata for (\S+)")
 _STEP = re.compile(r"^ > (.+):$")
 _CLASSIC_STEP = re.compile(r"^Step \d+/\d+ : (.+)$")
-_OUTPUT = re.compile(r"^(?:#\d+ )?\d+\.\d+ (.*)$")
+_FAILED = re.compile(r"^#(\d+) ERROR: ")
+_OUTPUT = re.compile(r"^#(\d+) \d+\.\d+ (.*)$")
 _EXIT = re.compile(r"(?:exit code: |returned a non-zero code: )(\d+)")
 _MOUNT = re.compile(r"/\S*buildkit-mount\d+/")
 _PREFIX = re.compile(
@@ -121,16 +122,16 @@ def _failed_step(lines: Sequence[str]) -> str:
 
 
 def _said(lines: Sequence[str]) -> list[str]:
-    """What the failed step printed, as BuildKit repeats it at the end."""
-    start = max((n for n, line in enumerate(lines) if _STEP.match(line)), default=-1)
-    if start >= 0:
-        found = [_OUTPUT.match(line) for line in lines[start + 1 :]]
-        return [match[1].strip() for match in found if match and match[1].strip()]
-    start = max(
-        (n for n, line in enumerate(lines) if _CLASSIC_STEP.match(line)), default=-1
-    )
-    printed = [line.strip() for line in lines[start + 1 : -1]]
-    return [line for line in printed if line and not line.startswith("--->")]
+    """What the failed step printed."""
+    failed = next((found[1] for line in lines if (found := _FAILED.match(line))), "")
+    if failed:
+        printed = [_OUTPUT.match(line) for line in lines]
+        said = [found[2] for found in printed if found and found[1] == failed]
+    else:
+        steps = [n for n, line in enumerate(lines) if _CLASSIC_STEP.match(line)]
+        said = list(lines[steps[-1] + 1 : -1]) if steps else []
+    stripped = [line.strip() for line in said]
+    return [line for line in stripped if line and not line.startswith("--->")]
 
 
 def _last_step(lines: Sequence[str]) -> str:
