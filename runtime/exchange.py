@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 
 from runtime import http_request
-from runtime.errors import InvocationError, RequestTimeout
+from runtime.errors import BadRequest, InvocationError, RequestTimeout
 from runtime.http_request import Headers
 from runtime.limits import BodyBudget
 from runtime.problem import Problem
@@ -67,7 +67,7 @@ class Exchange:
     async def body(self) -> AsyncIterator[bytes]:
         """The body in pieces, as they come, at most ZERVERLESS_MAX_BODY in all.
 
-        Raises BodyTooLarge, RequestTimeout when the client is too slow, ClientGone.
+        Raises BodyTooLarge, BadRequest where it ends early, and RequestTimeout.
         """
         received = 0
         deadline = self.started + settings.ZERVERLESS_REQUEST_TIMEOUT
@@ -88,8 +88,9 @@ class Exchange:
         except TimeoutError:
             raise RequestTimeout("The request body did not arrive in time.") from None
         if message["type"] == "http.disconnect":
+            # Mostly nobody is left to read this; after a half-close somebody is.
             self._is_gone = True
-            raise ClientGone
+            raise BadRequest("The request body ended early or is malformed.")
         return message
 
     async def whole_body(self, length: int | None, budget: BodyBudget) -> bytes:

@@ -37,7 +37,7 @@ class Functions:
         self.recorder = Recorder()
 
     async def serve(self, exchange: Exchange, target: Target, origin: Origin) -> None:
-        """Answer a request below the root; raises InvocationError and ClientGone."""
+        """Answer a request below the root; raises InvocationError."""
         route, depth = self._find(target)
         exchange.notes |= {
             "namespace": route.namespace,

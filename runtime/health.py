@@ -23,7 +23,7 @@ async def live(exchange: Exchange) -> None:
 
 
 class Readiness:
-    """Whether requests can be served. The engine is reported and does not count."""
+    """Whether requests can be served. Engine and workers are told, and do not count."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
@@ -39,9 +39,13 @@ class Readiness:
         }
         is_ready = set(checks.values()) == {"ok"}
         await self._ask_engine()
+        others = {
+            "worker": "ok" if self._watch.has_workers else "silent",
+            "docker": self._engine,
+        }
         document = {
             "status": "ready" if is_ready else "not ready",
-            "checks": {**checks, "docker": self._engine},
+            "checks": {**checks, **others},
         }
         body = json.dumps(document).encode() + b"\n"
         headers = [*_JSON, ("content-length", str(len(body)))]

@@ -22,7 +22,7 @@ A function that must tell `%2F` from `%252F` reads the raw path.
 
 Methods: GET HEAD POST PUT PATCH DELETE OPTIONS. A HEAD request runs the function with
 REQUEST_METHOD=HEAD and its body is dropped; OPTIONS goes to the function. TRACE and
-unknown methods are 405; granian closes the connection on CONNECT.
+unknown methods are 405, CONNECT with an authority ends the connection in granian.
 
 Headers: names with an underscore are dropped, because CGI and WSGI cannot tell them
 from the same name with a hyphen (`X_Forwarded_For`). Two Host headers, none or a

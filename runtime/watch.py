@@ -12,11 +12,13 @@ import secrets
 import signal
 import threading
 import time
+from datetime import timedelta
 
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
+from applications.work import Cluster
 from runtime import routes
 from runtime.models import Gateway, Installation
 from runtime.routes import RouteTable
@@ -27,6 +29,8 @@ INTERVAL = 0.25
 HEARTBEAT = 5.0
 # Without a successful look at the database for this long it counts as unreachable.
 STALE = 5.0
+# Workers are asked for a beat every few seconds; without one this long they are stuck.
+WORKER_SILENT = timedelta(seconds=60)
 
 
 class Watch:
@@ -37,6 +41,7 @@ class Watch:
         self.table: RouteTable | None = None
         self.owner = ""
         self.is_migrated = False
+        self.has_workers = False
         self._seen_at = float("-inf")
         self._next_beat = 0.0
         self._parent = os.getppid()
@@ -102,6 +107,9 @@ class Watch:
             pk=self.gateway_id,
             defaults={"pid": os.getpid(), "heartbeat_at": timezone.now()},
         )
+        beats = list(Cluster.objects.values_list("beat_at", flat=True))
+        oldest = timezone.now() - WORKER_SILENT
+        self.has_workers = bool(beats) and all(beat and beat > oldest for beat in beats)
         self._next_beat = time.monotonic() + HEARTBEAT
 
     def _check_migrations(self) -> None:
