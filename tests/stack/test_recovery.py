@@ -76,7 +76,7 @@ def test_functions_answer_while_the_dashboard_is_killed(
 ) -> None:
     kill(stack.group("web")[which])
     assert answers(stack)
-    stack.until(lambda: stack.get("/-/login/").status == 200, 30)
+    stack.until(lambda: stack.get("/-/login").status == 200, 30)
 
 
 @pytest.mark.parametrize("program", ["worker-control", "worker-builds"])

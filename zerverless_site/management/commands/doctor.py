@@ -32,7 +32,7 @@ class Command(BaseCommand):
         checks = {
             None: health.report,
             "gateway": lambda: [_answers("/livez")],
-            "web": lambda: [_answers("/-/login/")],
+            "web": lambda: [_answers("/-/login")],
             "worker": health.workers,
         }[options["only"]]()
         if options["json"]:

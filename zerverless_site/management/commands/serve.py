@@ -70,7 +70,7 @@ class Command(BaseCommand):
 
     def _welcome(self, supervisor: Supervisor) -> None:
         base = f"http://127.0.0.1:{settings.ZERVERLESS_PORT}"
-        self._until_answers(supervisor, f"{base}/-/login/", "dashboard")
+        self._until_answers(supervisor, f"{base}/-/login", "dashboard")
         if settings.ZERVERLESS_SAMPLE and not supervisor.stopping:
             self.say("sample application: polling, building, deploying")
             sample.register()
