@@ -8,11 +8,6 @@ from applications import observe, repository
 from applications.errors import GitError, GitUnavailable, Problem, ZerverlessError
 from applications.manifest import Manifest
 
-HINTS = {
-    "git:branch": "Choose one of the branches below.",
-    "git:unavailable": "This may pass by itself: try again in a moment.",
-}
-
 
 @dataclass(frozen=True)
 class Connection:
@@ -22,10 +17,7 @@ class Connection:
     code: str = ""
     branches: list[str] = field(default_factory=list)
     seen: observe.Observation | None = None
-
-    @property
-    def hint(self) -> str:
-        return HINTS.get(self.code, "")
+    may_pass: bool = False
 
     @property
     def manifest(self) -> Manifest | None:
@@ -45,7 +37,12 @@ def test(url: str, branch: str, manifest_path: str, namespace: str) -> Connectio
     try:
         seen = observe.observe(url, branch, manifest_path, namespace)
     except (GitError, GitUnavailable) as error:
-        return Connection(error.message, error.code, _branches(url, error))
+        return Connection(
+            error.message,
+            error.code,
+            _branches(url, error),
+            may_pass=isinstance(error, GitUnavailable),
+        )
     return Connection(branches=sorted(seen.branches), seen=seen)
 
 

@@ -46,8 +46,7 @@ class EditForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name, field in self.fields.items():
-            if name in self.errors or field.help_text:
-                field.widget.attrs["aria-describedby"] = f"about_{name}"
+            field.widget.attrs["aria-describedby"] = f"about_{name}"
             if isinstance(field.widget, forms.TextInput):
                 field.widget.attrs.update(autocapitalize="none", spellcheck="false")
         self.fields["branch"].widget.attrs["list"] = "branches"

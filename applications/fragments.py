@@ -18,7 +18,9 @@ def fragment(view: View[P]) -> View[P]:
     """404 to a plain navigation: half a page in a tab helps nobody."""
 
     @wraps(view)
-    def wrapped(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def wrapped(
+        request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs
+    ) -> HttpResponse:
         if request.headers.get("HX-Request") != "true":
             raise Http404("This address serves a part of a page.")
         response = view(request, *args, **kwargs)

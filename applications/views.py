@@ -50,7 +50,7 @@ def application_edit(request: HttpRequest, namespace: str, name: str) -> HttpRes
             changed: Application = form.save(commit=False)
             changed.next_poll_at = timezone.now()
             changed.save()
-            messages.success(request, "Saved. The repository is polled within a minute.")
+            messages.success(request, "Saved. The next poll is within a minute.")
             return redirect(changed)
     context = {"form": form, "application": application, "connection": result}
     return render(request, "applications/application_edit.html", context)

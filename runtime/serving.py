@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import Any
 
 from django.db.models import Case, Count, F, OuterRef, QuerySet, Subquery, Value, When
 
@@ -28,7 +29,7 @@ _LIVE = ("number", "commit", "created_at", "build__revision__subject")
 _NEWEST = ("pk", "state", "error", "failed_step")
 
 
-def with_health(functions: QuerySet[Function]) -> QuerySet[Function]:
+def with_health(functions: QuerySet[Function]) -> QuerySet[Any]:
     """Each function with its live deployment, its newest build and its health.
 
     Annotates `live_number live_commit live_created_at live_subject`, `newest_pk
@@ -57,6 +58,11 @@ def with_health(functions: QuerySet[Function]) -> QuerySet[Function]:
             default=Value(Health.HEALTHY.value),
         )
     )
+
+
+def facts(function: Any) -> tuple[int, str, int | None]:
+    """Primary key, health and live number of a function from `with_health`."""
+    return function.pk, function.health, function.live_number
 
 
 def counts() -> Counter[str]:
@@ -88,7 +94,7 @@ def overall(health: Counter[str]) -> Health:
     return Health.EMPTY
 
 
-def needing_attention(limit: int) -> QuerySet[Function]:
+def needing_attention(limit: int) -> QuerySet[Any]:
     """Functions that do not serve what Git says, without a build on its way."""
     wanting = [Health.MISSING, Health.DEGRADED]
     rows = with_health(Function.objects.declared()).filter(health__in=wanting)

@@ -76,5 +76,10 @@ def _sync(row: Sync) -> Entry:
 
 def _build(row: Build) -> Entry:
     return Entry(
-        "Build", str(row.function), row, row.get_absolute_url(), row.revision.subject, ""
+        "Build",
+        str(row.function),
+        row,
+        row.get_absolute_url(),
+        row.revision.subject,
+        "",
     )

@@ -51,9 +51,12 @@ def applications(request: HttpRequest) -> HttpResponse:
         "status": status,
         "filters": FILTERS.items(),
         "rows": [
-            {"application": row, "functions": health[row.pk],
-             "health": serving.overall(health[row.pk]),
-             "total": health[row.pk].total()}
+            {
+                "application": row,
+                "functions": health[row.pk],
+                "health": serving.overall(health[row.pk]),
+                "total": health[row.pk].total(),
+            }
             for row in page.object_list
         ],
     }
@@ -120,23 +123,17 @@ def _application_context(row: Application) -> dict[str, Any]:
     functions = list(serving.with_health(declared))
     syncs = list(row.syncs.select_related("revision").order_by("-pk")[:SYNCS_SHOWN])
     head = row.revisions.filter(sha=row.head_sha).first() if row.head_sha else None
-    healths: list[str] = [getattr(function, "health", "") for function in functions]
+    facts = [serving.facts(function) for function in functions]
     return {
         "application": row,
         "functions": functions,
         "syncs": syncs,
         "head": head,
-        "serving": healths.count("healthy")
-        + healths.count("degraded")
-        + sum(
-            getattr(function, "live_number", None) is not None
-            and getattr(function, "health", "") == "progressing"
-            for function in functions
-        ),
+        "serving": sum(number is not None for _, _, number in facts),
         "version": version(
             [(sync.pk, sync.state) for sync in syncs],
-            [(f.pk, h, getattr(f, "live_number", 0)) for f, h in zip(functions, healths, strict=True)],
-            row.status, row.checked_at, row.poll_error,
+            facts,
+            (row.status, row.checked_at, row.poll_error),
         ),
     }
 
@@ -190,7 +187,7 @@ def _sync_context(row: Sync) -> dict[str, Any]:
     return {
         "sync": row,
         "builds": builds,
-        "steps": _steps(row, builds),
+        "steps": _steps(row),
         "is_settled": row.is_final and all(build.is_final for build in builds),
         "version": version(
             row.state, row.revision_id, [(build.pk, build.state) for build in builds]
@@ -198,13 +195,12 @@ def _sync_context(row: Sync) -> dict[str, Any]:
     }
 
 
-def _steps(row: Sync, builds: list[Build]) -> dict[str, str]:
+def _steps(row: Sync) -> dict[str, str]:
     """The state of each stage, told from what the sync has written so far."""
     broken = bool(row.revision and row.revision.problems)
-    fetched = "succeeded" if row.revision else row.state
+    later = "skipped" if row.is_final else "waiting"
     if row.revision is None:
-        checked = "waiting"
-    else:
-        checked = "failed" if broken else "succeeded"
-    planned = row.state if checked == "succeeded" else "waiting"
-    return {"fetch": fetched, "validate": checked, "plan": planned}
+        return {"fetch": row.state, "validate": later, "plan": later}
+    if broken:
+        return {"fetch": "succeeded", "validate": "failed", "plan": "skipped"}
+    return {"fetch": "succeeded", "validate": "succeeded", "plan": row.state}

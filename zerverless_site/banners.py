@@ -12,7 +12,13 @@ from zerverless_site import health
 # Looking takes a call to Docker; not every page of every tab needs its own.
 CACHED_SECONDS = 15
 THEMES = ("light", "dark")
-URGENT = ("worker control", "worker builds", "docker", "disk")
+# Check -> what it means for the person who looks; the System page has the details.
+MEANING = {
+    "worker control": "The control worker does not answer: polls and syncs wait.",
+    "worker builds": "The build worker does not answer: builds wait.",
+    "docker": "Docker does not answer: nothing is built, and functions cannot start.",
+    "disk": "The disk is nearly full: no build starts.",
+}
 
 
 def banners(request: HttpRequest) -> dict[str, Callable[[], list[str]] | str]:
@@ -24,17 +30,10 @@ def banners(request: HttpRequest) -> dict[str, Callable[[], list[str]] | str]:
     return {"banners": _sentences, "theme": theme if theme in THEMES else ""}
 
 
-
-
-
 def _sentences() -> list[str]:
     found: list[str] | None = cache.get("banners")
     if found is None:
-        failed = {check.name: check for check in health.report() if not check.ok}
-        found = [
-            f"{name.capitalize()}: {failed[name].summary}. {failed[name].hint}"
-            for name in URGENT
-            if name in failed
-        ]
+        failed = {check.name for check in health.report() if not check.ok}
+        found = [text for name, text in MEANING.items() if name in failed]
         cache.set("banners", found, CACHED_SECONDS)
     return found

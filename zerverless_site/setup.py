@@ -45,9 +45,9 @@ def is_token(given: str) -> bool:
 class AdministratorForm(UserCreationForm):  # type: ignore[type-arg]
     """Name and password of the first administrator, under the usual rules."""
 
-    class Meta(UserCreationForm.Meta):  # type: ignore[name-defined,misc]
+    class Meta(UserCreationForm.Meta):
         model = User
-        fields = ["username"]
+        fields = ("username",)
 
 
 def claim(token: str, form: AdministratorForm) -> User | None:

@@ -46,12 +46,19 @@ def _shown(name: str, kind: str) -> str:
     if kind == "on/off":
         return "on" if value else "off"
     if kind == "duration":
-        return f"{value} s"
+        return _duration(int(value))
     if kind == "size":
         return _size(int(value))
     if isinstance(value, list):
         return ", ".join(value)
     return redact(str(value))
+
+
+def _duration(seconds: int) -> str:
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds and seconds % length == 0:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
 
 
 def _size(value: int) -> str:

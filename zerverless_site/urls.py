@@ -38,7 +38,9 @@ _applications = [
     path("applications/new", application_views.application_new, name="application_new"),
     path(_application, application_views.application, name="application"),
     path(
-        f"{_application}/sync", application_views.application_sync, name="application_sync"
+        f"{_application}/sync",
+        application_views.application_sync,
+        name="application_sync",
     ),
     path(
         f"{_application}/delete",

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_not_required
-from django.db.models import Count, Q
+from django.db.models import Case, Count, F, OuterRef, Q, QuerySet, Subquery, When
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.dateparse import parse_datetime
@@ -20,7 +20,8 @@ from django.views.decorators.http import (
 )
 
 from applications.fragments import fragment, unless_seen, version
-from applications.models import Application, SyncStatus
+from applications.models import Application, Sync, SyncStatus
+from applications.work import State
 from runtime import serving
 from runtime.models import Invocation
 from zerverless_site import activity as work
@@ -55,9 +56,7 @@ def _overview() -> dict[str, Any]:
     )
     functions = serving.counts()
     attention = list(serving.needing_attention(ATTENTION))
-    unwell = list(
-        present.filter(~Q(poll_error="") | Q(status=SyncStatus.OUT_OF_SYNC))[:ATTENTION]
-    )
+    unwell = list(_unwell(present)[:ATTENTION])
     recent = work.active()[:RECENT] + work.finished(RECENT)
     return {
         "applications": applications,
@@ -74,6 +73,15 @@ def _overview() -> dict[str, Any]:
             [entry.fact for entry in recent],
         ),
     }
+
+
+def _unwell(applications: QuerySet[Application]) -> QuerySet[Application]:
+    """Those that are not what Git says; with `failed_sync`, if the newest failed."""
+    newest = Sync.objects.filter(application=OuterRef("pk")).order_by("-pk")
+    failed = Case(When(state__in=[State.FAILED, State.ERRORED], then=F("pk")))
+    return applications.filter(
+        ~Q(poll_error="") | Q(status=SyncStatus.OUT_OF_SYNC)
+    ).annotate(failed_sync=Subquery(newest.annotate(bad=failed).values("bad")[:1]))
 
 
 @require_GET

@@ -36,6 +36,7 @@ STATES = {
     "empty": ("", "dash", "No functions"),
     "reused": ("ok", "check", "Image reused"),
     "waiting": ("", "dash", "Waiting"),
+    "skipped": ("", "dash", "Skipped"),
     "ok": ("ok", "check", "OK"),
     "problem": ("bad", "cross", "Problem"),
 }
@@ -43,7 +44,8 @@ STATES = {
 # Colours, cursor movements, OSC links: everything a terminal would act on. Bounded
 # repetitions only, so that a hostile line costs linear time.
 _ANSI = re.compile(
-    r"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}[@-~]?|\][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)?|[@-Z\\^_])"
+    r"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}[@-~]?"
+    r"|\][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)?|[@-Z\\^_])"
 )
 # Control, bidirectional and zero-width characters can make a text look like another.
 _INVISIBLE = re.compile(
