@@ -76,7 +76,7 @@ _CAUSES = (
     ),
     Cause(
         r"returned error: 4(?:04|10)|repository '.*' not found"
-        r"|does not appear to be a git repository|not valid: is this a git repo"
+        r"|does not appear to be a git repository|not valid:.*is this a git repo"
         r"|does not exist|dumb http transport",
         GitError,
         "git:not-found",
