@@ -1,0 +1,68 @@
+"""What a build prints, made fit for a database, a log and a page."""
+
+from __future__ import annotations
+
+import pytest
+
+from builds.lines import LINE_MAX, Splitter, clean
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ("plain", "plain"),
+        ("tab\there", "tab\there"),
+        ("10%\r55%\r100%", "100%"),
+        ("done\r", "done"),
+        ("\x1b[31mred\x1b[0m", "red"),
+        ("\x1b]8;;javascript:alert(1)\x07link\x1b]8;;\x07", "link"),
+        ("\x1b]0;title\x1b\\text", "text"),
+        ("nul\0 and bell\a", "nul and bell"),
+        ("half \ud800 a pair", "half  a pair"),
+        ("\x9b31mC1", "31mC1"),
+        ("é ☃", "é ☃"),
+        ("<b>", "<b>"),
+    ],
+)
+def test_a_line_is_cleaned(raw: str, text: str) -> None:
+    """Threat 49."""
+    assert clean(raw) == text
+
+
+def test_a_long_line_is_cut_and_says_so() -> None:
+    """Threat 49."""
+    assert clean("x" * 10_000) == "x" * LINE_MAX + " [line cut]"
+
+
+def split(*chunks: bytes) -> list[str]:
+    splitter = Splitter()
+    return [line for c in chunks for line in splitter.feed(c)] + list(splitter.end())
+
+
+@pytest.mark.parametrize(
+    ("chunks", "lines"),
+    [
+        ([b"a\nb\n"], ["a", "b"]),
+        ([b"a", b"b\nc"], ["ab", "c"]),
+        ([b"\n\n"], ["", ""]),
+        ([b"caf\xc3", b"\xa9\n"], ["café"]),
+        ([b"bad \xff\xfe\n"], ["bad \ufffd\ufffd"]),
+        ([], []),
+    ],
+)
+def test_bytes_become_lines(chunks: list[bytes], lines: list[str]) -> None:
+    assert split(*chunks) == lines
+
+
+def test_a_line_without_an_end_costs_no_memory() -> None:
+    """Threat 44."""
+    splitter = Splitter()
+    for _ in range(10_000):
+        assert list(splitter.feed(b"x" * 65536)) == []
+    assert len(splitter._rest) <= 2 * LINE_MAX
+    (line,) = splitter.end()
+    assert line == "x" * LINE_MAX + " [line cut]"
+
+
+def test_the_line_after_a_cut_one_is_whole() -> None:
+    assert split(b"x" * 20_000, b"y\nnext\n")[1] == "next"
