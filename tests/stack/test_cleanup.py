@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.fixtures.git import Repo
+from tests.fixtures.git import GitServer
 from tests.fixtures.stack import Stack
 
 MANIFEST = """\
@@ -49,13 +49,11 @@ Build.objects.update(finished_at=F("finished_at") - timedelta(hours=1))
 
 
 @pytest.fixture(scope="module")
-def versions(
-    stack: Stack, make_repo: Callable[..., Repo]
-) -> dict[str, list[dict[str, Any]]]:
+def versions(stack: Stack, git_server: GitServer) -> dict[str, list[dict[str, Any]]]:
     """Two applications, the first with four images, the second with two."""
     made: dict[str, list[dict[str, Any]]] = {}
     for name, count in (("one", 4), ("two", 2)):
-        repo = make_repo(name, files(name, 1))
+        repo = git_server.make(name, files(name, 1))
         made[name] = stack.add("keepers", name, repo.url)["live"]
         for version in range(2, count + 1):
             repo.commit(files(name, version), f"v{version}")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.fixtures.git import Repo
+from tests.fixtures.git import GitServer, Repository
 from tests.fixtures.stack import Stack
 
 MANIFEST = """\
@@ -56,12 +55,12 @@ def files(version: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def repo(make_repo: Callable[..., Repo]) -> Repo:
-    return make_repo("my-repo", files("one"))
+def repo(git_server: GitServer) -> Repository:
+    return git_server.make("my-repo", files("one"))
 
 
 @pytest.fixture(scope="module")
-def first(stack: Stack, repo: Repo) -> dict[str, Any]:
+def first(stack: Stack, repo: Repository) -> dict[str, Any]:
     """The repository registered, its first commit live."""
     result = stack.add("alice", "my-app", repo.url)
     assert result["state"] == "succeeded", stack.log()
@@ -112,7 +111,7 @@ class Caller(threading.Thread):
 
 
 def test_a_push_is_live_after_the_next_poll_without_a_failed_request(
-    stack: Stack, repo: Repo, first: dict[str, Any]
+    stack: Stack, repo: Repository, first: dict[str, Any]
 ) -> None:
     """Threat 73, and point 2: polled, not clicked."""
     caller = Caller(stack, "/alice/api")
@@ -138,7 +137,7 @@ tasks.poll_due()
 
 
 def test_a_broken_dockerfile_changes_nothing_that_serves(
-    stack: Stack, repo: Repo, first: dict[str, Any]
+    stack: Stack, repo: Repository, first: dict[str, Any]
 ) -> None:
     before = stack.get("/alice/api").json()
     broken = DOCKERFILE.replace("COPY app.py .", "RUN echo hello && exit 7")
@@ -161,7 +160,7 @@ print("\\n".join(log.whole(Build.objects.get(pk={pk}))))
 
 
 def test_a_broken_manifest_changes_nothing_and_says_where(
-    stack: Stack, repo: Repo, first: dict[str, Any]
+    stack: Stack, repo: Repository, first: dict[str, Any]
 ) -> None:
     before = stack.get("/alice/api").json()["commit"]
     repo.commit({"zerverless.yaml": MANIFEST.replace("docker", "doker", 1)}, "typo")

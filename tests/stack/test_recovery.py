@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.fixtures.git import Repo
+from tests.fixtures.git import GitServer, Repository
 from tests.fixtures.stack import Stack
 
 MANIFEST = """\
@@ -36,9 +35,9 @@ def files(version: str, dockerfile: str = DOCKERFILE) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def repo(stack: Stack, make_repo: Callable[..., Repo]) -> Repo:
+def repo(stack: Stack, git_server: GitServer) -> Repository:
     """A registered repository whose function answers."""
-    made = make_repo("steady", files("first"))
+    made = git_server.make("steady", files("first"))
     assert stack.add("team", "steady", made.url)["state"] == "succeeded", stack.log()
     assert stack.get("/team/steady").text == "first\n"
     return made
@@ -62,7 +61,7 @@ def is_waiting_for_the_queue(pid: int) -> bool:
 
 @pytest.mark.parametrize("which", [0, -1], ids=["main", "worker"])
 def test_a_killed_gateway_is_back_in_seconds(
-    stack: Stack, repo: Repo, which: int
+    stack: Stack, repo: Repository, which: int
 ) -> None:
     pids = stack.group("gateway")
     kill(pids[which])
@@ -72,7 +71,7 @@ def test_a_killed_gateway_is_back_in_seconds(
 
 @pytest.mark.parametrize("which", [0, -1], ids=["main", "worker"])
 def test_functions_answer_while_the_dashboard_is_killed(
-    stack: Stack, repo: Repo, which: int
+    stack: Stack, repo: Repository, which: int
 ) -> None:
     kill(stack.group("web")[which])
     assert answers(stack)
@@ -80,7 +79,9 @@ def test_functions_answer_while_the_dashboard_is_killed(
 
 
 @pytest.mark.parametrize("program", ["worker-control", "worker-builds"])
-def test_a_killed_cluster_works_again(stack: Stack, repo: Repo, program: str) -> None:
+def test_a_killed_cluster_works_again(
+    stack: Stack, repo: Repository, program: str
+) -> None:
     kill(stack.group(program)[0])
     version = f"after {program}"
     repo.commit(files(version), version)
@@ -88,7 +89,9 @@ def test_a_killed_cluster_works_again(stack: Stack, repo: Repo, program: str) ->
     assert stack.get("/team/steady").text == f"{version}\n"
 
 
-def test_a_cluster_that_only_looks_alive_is_restarted(stack: Stack, repo: Repo) -> None:
+def test_a_cluster_that_only_looks_alive_is_restarted(
+    stack: Stack, repo: Repository
+) -> None:
     """Threat 95: the idle worker dies holding the queue's lock."""
     before = stack.group("worker-control")
     for pid in filter(is_waiting_for_the_queue, before[1:]):
@@ -100,7 +103,7 @@ def test_a_cluster_that_only_looks_alive_is_restarted(stack: Stack, repo: Repo) 
 
 
 def test_a_build_whose_worker_is_killed_is_taken_up_again(
-    stack: Stack, repo: Repo
+    stack: Stack, repo: Repository
 ) -> None:
     """Threats 45, 98: no build container stays, no row stays running."""
     repo.commit(files("slowly", SLOW), "slow")
@@ -133,7 +136,7 @@ def build_processes(version: str) -> list[str]:
     ]
 
 
-def test_ctrl_c_leaves_nothing_behind(stack: Stack, repo: Repo) -> None:
+def test_ctrl_c_leaves_nothing_behind(stack: Stack, repo: Repository) -> None:
     """Last in the file: it ends the stack."""
     assert stack.process is not None
     everyone = [pid for name in stack.PROGRAMS for pid in stack.group(name)]
