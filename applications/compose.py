@@ -42,13 +42,14 @@ class Unreadable(Exception):
 def read(data: bytes, filename: str) -> Document:
     """The document in `data`; its `problems` say all that is wrong with the text.
 
-    Where reading stopped early, `data` of the result is None and there is a problem.
+    Where reading stopped early the result is not complete, and a problem says why.
     """
     document = Document(filename)
     try:
         document.data = _Builder(document).build(_decoded(data, document))
     except Unreadable:
-        document.data = None
+        return document
+    document.is_complete = True
     return document
 
 
@@ -72,7 +73,7 @@ def _decoded(data: bytes, document: Document) -> str:
 
 
 def _stop(document: Document, place: Place, message: str) -> None:
-    document.note((), place, message)
+    document.spoil((), place, message)
     raise Unreadable
 
 
@@ -187,7 +188,7 @@ class _Builder:
         top.is_again = event.value in top.value
         if top.is_again:
             message = f"Duplicate value: first set at line {first.line}"
-            self._refuse(path, place, message)
+            self.document.note(path, place, message)
 
     def _value(self, event: yaml.NodeEvent, place: Place) -> None:
         path = self._next_path()
@@ -250,7 +251,7 @@ class _Builder:
             self._refuse(path, place, message)
 
     def _refuse(self, path: Path, place: Place, message: str) -> None:
-        self.document.note(path, place, message)
+        self.document.spoil(path, place, message)
 
 
 def _place(mark: Any) -> Place:

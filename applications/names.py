@@ -122,7 +122,7 @@ def variable_problem(value: str) -> str:
             "at most 128 characters"
         )
     if is_platform_variable(value):
-        return "the platform sets this variable for each request: choose another name"
+        return "Forbidden: the platform sets this variable for each request"
     return ""
 
 

@@ -33,6 +33,7 @@ class Document:
 
     filename: str
     data: Any = None
+    is_complete: bool = False
     places: dict[Path, Place] = field(default_factory=dict)
     key_places: dict[Path, Place] = field(default_factory=dict)
     texts: dict[Path, str] = field(default_factory=dict)
@@ -53,9 +54,13 @@ class Document:
             self.filename, place.line, place.column, path_text(path), message
         )
 
-    def note(self, path: Path, place: Place, message: str) -> None:
+    def spoil(self, path: Path, place: Place, message: str) -> None:
         """Record a problem of the text; what stands at `path` counts for nothing."""
         self.spoiled.add(path)
+        self.note(path, place, message)
+
+    def note(self, path: Path, place: Place, message: str) -> None:
+        """Record a problem of the text at a place of its own."""
         self.problems.append(
             Problem(self.filename, place.line, place.column, path_text(path), message)
         )
