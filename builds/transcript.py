@@ -15,7 +15,7 @@ Line = tuple[int, str]
 # Ours (`==> Fetch`), BuildKit's plain progress (`#7 [2/4] RUN …`, `#9 exporting …`)
 # and the classic builder's (`Step 2/4 : RUN …`).
 _HEADING = re.compile(
-    r"==> (?P<ours>.+)|#\d+ (?P<kit>\[.+|exporting .+|resolve .+)"
+    r"==> (?P<ours>.+)|#\d+ (?P<kit>\[.+|exporting to .+|resolve .+)"
     r"|Step (?P<classic>\d+/\d+ : .+)"
 )
 _DONE = re.compile(r"#\d+ DONE ([0-9.]+)s")

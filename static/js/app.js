@@ -76,7 +76,20 @@
 
   // No polling from a hidden tab; htmx's own `every` goes on when it is shown again.
   document.addEventListener("htmx:configRequest", (event) => {
-    if (document.hidden && event.detail.triggeringEvent === undefined && event.detail.verb === "get") event.preventDefault();
+    if (document.hidden && !event.detail.triggeringEvent) event.preventDefault();
+  });
+  // What the reader opened stays open; a login page never lands in half a page.
+  let opened = [];
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { xhr, target } = event.detail;
+    if (!xhr.responseURL.includes("/-/partials/")) {
+      event.detail.shouldSwap = false;
+      location.reload();
+    }
+    opened = [...target.querySelectorAll("details[open][id]")].map((d) => d.id);
+  });
+  document.addEventListener("htmx:afterSwap", () => {
+    for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
   });
   document.addEventListener("htmx:afterSettle", (event) => {
     prepare(document);
