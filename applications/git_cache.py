@@ -98,6 +98,8 @@ class Cache:
             self.remove()
             self._ensure()
             self._fetch(sha, branch)
+        finally:
+            self._sweep()
 
     def forget(self, keep: set[str]) -> None:
         """Drop the references of all other commits, then what they alone held."""

@@ -161,6 +161,8 @@ def run(
         env=environment(),
         pass_fds=tuple(keep_open),
         start_new_session=True,
+        # SIGXFSZ stays ignored: a file at its limit is an error git reports.
+        restore_signals=False,
     )
     reader = _Reader(process, output_max)
     try:

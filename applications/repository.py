@@ -29,9 +29,10 @@ __all__ = ["check_url"]
 
 HEADS_MAX = 16 * 2**20  # bytes of branch list: about 150,000 branches
 TREE_MAX = 32 * 2**20  # bytes of one directory: about 500,000 names
-TREES_MAX = 100_000  # directories walked: a small pack can hold billions, all empty
+TREES_MAX = 50_000  # directories walked: a small pack can hold billions, all empty
 PATH_MAX = 4096  # bytes: PATH_MAX of Linux, nothing longer can be unpacked
 LINK_MAX = 4096  # bytes of a link's target, by the same limit
+BUFFERED_MAX = 2**20  # bytes of a file that is read at once
 COMMIT_MAX = 2**20  # bytes of one commit with its message and signature
 _SHA = re.compile(r"[0-9a-f]{40}")
 
@@ -191,7 +192,6 @@ class Snapshot:
         )
         self._sha = sha
         self._checked = False
-        self._reader: _BlobReader | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -224,8 +224,7 @@ class Snapshot:
     def read(self, path: str, limit: int) -> bytes:
         """The content of a regular file of at most `limit` bytes; GitError if not."""
         blob = self._find(path, "file")
-        with self._opened(blob, path, limit) as stream:
-            return stream.read()
+        return self._content(blob, path, limit)
 
     def tree_id(self, path: str) -> str:
         """The object id of a directory (`.` is the root): equal ids, equal files."""
@@ -258,13 +257,16 @@ class Snapshot:
         )
 
     def open(self, entry: Entry) -> BinaryIO:
-        """The content of a file entry, to be closed; opening another closes it."""
-        return self._opened(bytes.fromhex(entry.blob), entry.path, entry.size)
+        """The content of a file entry, to be closed; large ones are streamed."""
+        if entry.size <= BUFFERED_MAX:
+            blob = bytes.fromhex(entry.blob)
+            return io.BytesIO(self._content(blob, entry.path, entry.size))
+        process = self._repo.git.cat_file("blob", entry.blob, as_process=True)
+        return io.BufferedReader(_Pipe(process, entry.size), 64 * 1024)
 
     def link_target(self, entry: Entry) -> bytes:
         """Where a link entry points, as it is in the commit: unchecked."""
-        with self._opened(bytes.fromhex(entry.blob), entry.path, LINK_MAX) as stream:
-            return stream.read()
+        return self._content(bytes.fromhex(entry.blob), entry.path, LINK_MAX)
 
     def _find(self, path: str, kind: str) -> bytes:
         """The object `path` names when every hop is a directory and it is a `kind`."""
@@ -299,8 +301,7 @@ class Snapshot:
         self._checked = True
 
     def _tree(self, tree: bytes, path: str) -> list[tuple[bytes, int, str]]:
-        with self._opened(tree, path, TREE_MAX) as stream:
-            data = stream.read()
+        data = self._content(tree, path, TREE_MAX)
         try:
             return tree_entries_from_data(data)
         except ValueError as error:
@@ -318,32 +319,27 @@ class Snapshot:
         except _BROKEN as error:
             raise _unreadable(binsha) from error
 
-    def _opened(self, binsha: bytes, path: str, limit: int) -> io.BufferedReader:
-        if self._reader:
-            self._reader.close()
-        try:
-            stream = self._repo.odb.stream(binsha)
-        except _BROKEN as error:
-            raise _unreadable(binsha) from error
-        self._reader = _BlobReader(self._repo, stream)
-        if stream.size > limit:
-            self._reader.close()
+    def _content(self, binsha: bytes, path: str, limit: int) -> bytes:
+        if self._size(binsha) > limit:
             message = f'"{clean(path, 200)}" is larger than {limit} bytes.'
             raise GitError(message, _PATH)
-        return io.BufferedReader(self._reader, 64 * 1024)
+        try:
+            return bytes(self._repo.odb.stream(binsha).read())
+        except _BROKEN as error:
+            raise _unreadable(binsha) from error
 
 
-class _BlobReader(io.RawIOBase):
-    """One object's content, as `cat-file` writes it."""
+class _Pipe(io.RawIOBase):
+    """The content of a large object, from a `cat-file` of its own."""
 
-    def __init__(self, repo: git.Repo, stream: Any) -> None:
-        self._repo, self._stream, self._left = repo, stream, int(stream.size)
+    def __init__(self, process: Any, size: int) -> None:
+        self._process, self._left = process, size
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._stream.read(min(len(buffer), self._left)) if self._left else b""
+        data: bytes = self._process.stdout.read(min(len(buffer), self._left))
         if self._left and not data:
             raise _Unreadable("The local copy of the repository is damaged.")
         self._left -= len(data)
@@ -351,9 +347,11 @@ class _BlobReader(io.RawIOBase):
         return len(data)
 
     def close(self) -> None:
-        # Unread content would be taken for the answer to the next question.
-        if not self.closed and self._left:
-            self._repo.git.clear_cache()
+        if not self.closed:
+            self._process.kill()
+            self._process.stdout.close()
+            self._process.stderr.close()
+            self._process.proc.wait()
         super().close()
 
 
