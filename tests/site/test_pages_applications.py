@@ -1,0 +1,223 @@
+"""Adding, changing, syncing and removing an application, without JavaScript."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from applications.models import Application, Sync
+from applications.work import State
+from tests.fixtures.git import Repository
+from tests.fixtures.pages import make_world
+
+MANIFEST = """\
+apiVersion: zerverless.io/v1
+kind: Application
+metadata:
+  name: my-app
+  namespace: ana
+spec:
+  source:
+    repoURL: https://git.example/my-app
+    branch: main
+  functions:
+    - path: /api
+      runtime: docker
+      dockerfile: ./services/api/Dockerfile
+      context: ./services/api
+"""
+FILES = {"zerverless.yaml": MANIFEST, "services/api/Dockerfile": "FROM busybox\n"}
+NEW = "/-/applications/new"
+
+
+@pytest.fixture
+def repo(pages: None, make_repo: Callable[..., Repository]) -> Repository:
+    return make_repo("my-app", FILES)
+
+
+def form(url: str, action: str, **changes: str) -> dict[str, str]:
+    """What a browser sends."""
+    return {
+        "repo_url": url,
+        "branch": "main",
+        "namespace": "ana",
+        "name": "",
+        "manifest_path": "zerverless.yaml",
+        "auto_deploy": "on",
+        "action": action,
+        **changes,
+    }
+
+
+def test_adding_a_repository_leads_to_its_first_sync(
+    dashboard: Client, repo: Repository
+) -> None:
+    response = dashboard.post(NEW, form(repo.url, "save"), follow=True)
+    application = Application.objects.get()
+    sync = Sync.objects.get()
+    assert str(application) == "ana/my-app"
+    assert (sync.application, sync.requested_by) == (application, "ana")
+    assert response.redirect_chain == [(sync.get_absolute_url(), 302)]
+    assert b"ana/my-app is added" in response.content
+
+
+def test_testing_shows_the_manifest_and_saves_nothing(
+    dashboard: Client, repo: Repository
+) -> None:
+    body = dashboard.post(NEW, form(repo.url, "test")).content.decode()
+    assert "/ana/api" in body
+    assert "services/api/Dockerfile" in body
+    assert repo.head[:7] in body
+    assert not Application.objects.exists()
+
+
+def test_the_tested_part_comes_alone_to_htmx(
+    dashboard: Client, repo: Repository
+) -> None:
+    htmx = {"HX-Request": "true"}
+    address = reverse("connection_result")
+    body = dashboard.post(address, form(repo.url, "test"), headers=htmx).content
+    assert body.strip().startswith(b'<div id="connection"')
+    assert b'<option value="main">' in body
+    incomplete = form(repo.url, "test", namespace="")
+    assert b"Namespace" in dashboard.post(address, incomplete, headers=htmx).content
+
+
+def test_a_missing_branch_lists_the_branches_there_are(
+    dashboard: Client, repo: Repository
+) -> None:
+    repo.commit({"a": "b"}, branch="stable")
+    body = dashboard.post(NEW, form(repo.url, "save", branch="nope")).content
+    assert b"There is no branch" in body
+    assert b'<option value="stable">' in body
+    assert not Application.objects.exists()
+
+
+def test_problems_of_the_manifest_are_shown_with_their_place(
+    dashboard: Client, repo: Repository
+) -> None:
+    repo.commit({"zerverless.yaml": MANIFEST.replace("runtime: docker", "runtime: x")})
+    body = dashboard.post(NEW, form(repo.url, "save")).content.decode()
+    assert "zerverless.yaml:" in body
+    assert "Save anyway" in body
+    assert not Application.objects.exists()
+
+
+def test_what_cannot_be_reached_is_saved_when_one_insists(
+    dashboard: Client, git_allowed: None
+) -> None:
+    gone = "http://127.0.0.1:1/gone.git"
+    body = dashboard.post(NEW, form(gone, "save")).content.decode()
+    assert "The connection to the server failed" in body
+    dashboard.post(NEW, form(gone, "save_anyway"))
+    assert Application.objects.get().repo_url == gone
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("repo_url", "javascript:alert(1)"),
+        ("repo_url", "ext::sh -c id"),
+        ("namespace", "admin"),
+        ("namespace", "-x"),
+        ("branch", "--upload-pack=x"),
+        ("manifest_path", "../../etc/passwd"),
+        ("name", "Not A Name"),
+    ],
+)
+def test_what_the_model_refuses_the_form_refuses(
+    dashboard: Client, field: str, value: str
+) -> None:
+    """Threat 85, a `javascript:` address, among others."""
+    response = dashboard.post(
+        NEW, form("https://git.example/x.git", "save_anyway", **{field: value})
+    )
+    assert field in response.context["form"].errors
+    assert not Application.objects.exists()
+
+
+def test_a_name_is_taken_only_once(dashboard: Client, repo: Repository) -> None:
+    dashboard.post(NEW, form(repo.url, "save"))
+    body = dashboard.post(NEW, form(repo.url, "save")).content.decode()
+    assert "has an application of that name already" in body
+    assert Application.objects.count() == 1
+
+
+def test_sync_now_twice_is_one_sync(dashboard: Client) -> None:
+    """Threat 92: a double click."""
+    application = make_world().application
+    address = reverse("application_sync", args=["alice", application.name])
+    first, second = dashboard.post(address), dashboard.post(address)
+    assert first.headers["Location"] == second.headers["Location"]
+    assert Sync.objects.filter(state=State.QUEUED).count() == 1
+
+
+def test_an_application_is_changed_and_polled_again(
+    dashboard: Client, repo: Repository
+) -> None:
+    application = make_world().application
+    address = reverse("application_edit", args=["alice", application.name])
+    changes = form(repo.url, "save_anyway", branch="stable", poll_interval="60")
+    response = dashboard.post(address, changes)
+    assert response.headers["Location"] == application.get_absolute_url()
+    application.refresh_from_db()
+    assert (application.branch, application.interval) == ("stable", 60)
+    assert application in Application.objects.due()
+
+
+def test_removing_says_first_what_stops(dashboard: Client) -> None:
+    world = make_world()
+    address = reverse("application_delete", args=["alice", world.application.name])
+    assert world.function.url_path.encode() in dashboard.get(address).content
+    world.deployment.refresh_from_db()
+    assert world.deployment.is_live
+    assert dashboard.post(address).headers["Location"] == reverse("applications")
+    world.deployment.refresh_from_db()
+    assert not world.deployment.is_live
+    assert dashboard.get(world.application.get_absolute_url()).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"status": "out_of_sync"}, "Out of sync"),
+        ({"status": "unknown"}, "Not checked yet"),
+        ({"poll_error": "The host name cannot be resolved.\n$ git"}, "Git unreachable"),
+    ],
+)
+def test_the_lists_say_what_is_not_well(
+    dashboard: Client, fields: dict[str, Any], words: str
+) -> None:
+    world = make_world()
+    Application.objects.update(**fields)
+    for page in (reverse("applications"), world.application.get_absolute_url()):
+        assert words in dashboard.get(page).content.decode()
+
+
+def test_a_failed_sync_shows_the_source_and_what_stays(dashboard: Client) -> None:
+    world = make_world()
+    problem = {
+        "file": "zerverless.yaml",
+        "line": 2,
+        "column": 1,
+        "path": "spec",
+        "message": "Required value",
+    }
+    world.revision.problems = [problem]
+    world.revision.save()
+    Sync.objects.update(state=State.FAILED, error="zerverless.yaml:2:1: …")
+    body = dashboard.get(world.sync.get_absolute_url()).content.decode()
+    assert "zerverless.yaml:2:1" in body
+    assert "# Fix the totals" in body  # the source line itself
+    assert "Nothing that serves was changed" in body
+    assert "Failed · Sync of" in body
+
+
+def test_an_empty_dashboard_leads_the_way(dashboard: Client) -> None:
+    body = dashboard.get(reverse("overview")).content.decode()
+    assert "Three steps to a URL" in body
+    assert reverse("application_new") in body
