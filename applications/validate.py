@@ -97,10 +97,11 @@ def _missing(error: _Error) -> list[str]:
 def _repeated(
     document: Document, path: Path, items: list[Any]
 ) -> Iterator[tuple[Path, Problem]]:
+    first: dict[str, int] = {}
     for index, item in enumerate(items):
-        first = items.index(item)
-        if first < index:
-            line = document.problem((*path, first), "").line
+        earlier = first.setdefault(repr(item), index)
+        if earlier < index:
+            line = document.problem((*path, earlier), "").line
             at = (*path, index)
             message = f"Duplicate value: first set at line {line}"
             yield at, document.problem(at, message)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from django.conf import settings as django_settings
 
+from applications import manifest_reference
 from zerverless_site import settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,8 +19,13 @@ _END = "<!-- end of the generated part -->"
 
 def pages() -> dict[Path, str]:
     """Each generated page's path and what should stand in it."""
-    path = ROOT / "docs" / "settings.md"
-    return {path: with_generated(path.read_text(), settings_table())}
+    generated = {
+        ROOT / "docs" / "settings.md": settings_table(),
+        ROOT / "docs" / "manifest.md": manifest_reference.reference(),
+    }
+    return {
+        path: with_generated(path.read_text(), text) for path, text in generated.items()
+    }
 
 
 def settings_table() -> str:
