@@ -7,6 +7,7 @@ filter, link, submodule) ever touches a file system. See docs/decisions/0002.
 
 from __future__ import annotations
 
+import configparser
 import io
 import re
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ PATH_MAX = 4096  # bytes: PATH_MAX of Linux, nothing longer can be unpacked
 LINK_MAX = 4096  # bytes of a link's target, by the same limit
 BUFFERED_MAX = 2**20  # bytes of a file that is read at once
 COMMIT_MAX = 2**20  # bytes of one commit with its message and signature
+SHA256_LENGTH = 64  # hexadecimal digits of an object name in a SHA-256 repository
 _SHA = re.compile(r"[0-9a-f]{40}")
 
 
@@ -73,11 +75,13 @@ def remote_heads(url: str) -> dict[str, str]:
     Raises GitError for what the user can fix, GitUnavailable for what may pass.
     """
     prefix = "refs/heads/"
-    return {
-        name.removeprefix(prefix): sha
-        for sha, name in _ask(url, "--heads", "--", url)
-        if name.startswith(prefix)
-    }
+    listed = [row for row in _ask(url, "--heads", "--", url) if row[1]]
+    if any(len(sha) == SHA256_LENGTH for sha, _ in listed):
+        raise GitError(
+            "The repository uses SHA-256 object names, which are not supported yet.",
+            "git:format",
+        )
+    return {name.removeprefix(prefix): sha for sha, name in listed}
 
 
 def default_branch(url: str) -> str | None:
@@ -187,6 +191,8 @@ class Snapshot:
             self._repo = git.Repo(git_cache.path_of(url), expand_vars=False)
         except (git.InvalidGitRepositoryError, git.NoSuchPathError) as error:
             raise _missing(sha) from error
+        except (configparser.Error, ValueError, OSError) as error:
+            raise _Unreadable("The local copy of the repository is damaged.") from error
         self._repo.git.update_environment(
             **git_process.environment(GIT_DIR=str(self._repo.git_dir))
         )
@@ -320,13 +326,17 @@ class Snapshot:
             raise _unreadable(binsha) from error
 
     def _content(self, binsha: bytes, path: str, limit: int) -> bytes:
-        if self._size(binsha) > limit:
+        size = self._size(binsha)
+        if size > limit:
             message = f'"{clean(path, 200)}" is larger than {limit} bytes.'
             raise GitError(message, _PATH)
         try:
-            return bytes(self._repo.odb.stream(binsha).read())
+            data = bytes(self._repo.odb.stream(binsha).read())
         except _BROKEN as error:
             raise _unreadable(binsha) from error
+        if len(data) != size:  # how a damaged object shows when git finds it midway
+            raise _unreadable(binsha)
+        return data
 
 
 class _Pipe(io.RawIOBase):
