@@ -18,6 +18,7 @@ _DAEMON = re.compile(
     rf"(?i){DAEMON_LOST}|cannot connect to the docker daemon|failed to dial grpc"
     r"|error reading from server|code = unavailable|transport is closing"
     r"|error during connect|connection reset by peer|unexpected eof"
+    r"|failed to create endpoint|failed to set up container networking"
 )
 _REGISTRY = re.compile(
     r"(?i)failed to do request|no such host|i/o timeout|tls handshake timeout"
@@ -29,7 +30,8 @@ _STEP = re.compile(r"^ > (.+):$")
 _CLASSIC_STEP = re.compile(r"^Step \d+/\d+ : (.+)$")
 _FAILED = re.compile(r"^#(\d+) ERROR: ")
 _OUTPUT = re.compile(r"^#(\d+) \d+\.\d+ (.*)$")
-_EXIT = re.compile(r"(?:exit code: |returned a non-zero code: )(\d+)")
+_CLASSIC_TALK = ("--->", "Removing intermediate container ")
+_EXIT = re.compile(r"(?:exit code: |returned a non-zero code: )(\d+)$")
 _MOUNT = re.compile(r"/\S*buildkit-mount\d+/")
 _PREFIX = re.compile(
     r"^(?:ERROR: |error: )?(?:failed to solve(?: with frontend \S+)?: "
@@ -58,14 +60,15 @@ def explain(lines: Sequence[str], code: int) -> BuildError | BuildEngineError:
     """The error that the last lines of a failed build amount to."""
     end = _final(lines)
     step = _failed_step(lines)
+    # First, because the rest of such a line is the user's own command.
+    if exit_code := _EXIT.search(end):
+        return _exited(lines, step, int(exit_code[1]))
     if _DAEMON.search(end) or code < 0:
         return BuildEngineError(f"Docker went away during the build: {end or code}")
     if frontend := _FRONTEND.search(step):
         return FrontendUnavailable(f"{frontend[1]} cannot be had: {end}")
     if parent := _METADATA.search(step):
         return _parent(parent[1], end, step)
-    if exit_code := _EXIT.search(end):
-        return _exited(lines, step, int(exit_code[1]))
     return _refused(end, step)
 
 
@@ -131,7 +134,7 @@ def _said(lines: Sequence[str]) -> list[str]:
         steps = [n for n, line in enumerate(lines) if _CLASSIC_STEP.match(line)]
         said = list(lines[steps[-1] + 1 : -1]) if steps else []
     stripped = [line.strip() for line in said]
-    return [line for line in stripped if line and not line.startswith("--->")]
+    return [line for line in stripped if line and not line.startswith(_CLASSIC_TALK)]
 
 
 def _last_step(lines: Sequence[str]) -> str:

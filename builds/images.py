@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -87,7 +88,7 @@ def _command_problem(config: Mapping[str, Any]) -> str:
 
 
 def _workdir_problem(config: Mapping[str, Any]) -> str:
-    workdir = re.sub(r"/+", "/", config.get("WorkingDir") or "/")
+    workdir = posixpath.normpath("/" + (config.get("WorkingDir") or "").lstrip("/"))
     # A working directory in /proc leads out of the container (CVE-2024-21626).
     if not re.match(r"/(?:proc|sys)(?:/|\Z)", workdir):
         return ""

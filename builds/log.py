@@ -17,6 +17,7 @@ from builds.models import Build, BuildLogChunk
 
 BATCH_SECONDS = 0.3
 BATCH_LINES = 500
+_OBJECT = 64  # bytes a line in memory costs beyond its text
 
 
 class Writer:
@@ -49,9 +50,9 @@ class Writer:
             self.tick()
             return
         self._tail.append(line)
-        self._tail_room -= size
+        self._tail_room -= size + _OBJECT
         while self._tail_room < 0:
-            self._tail_room += len(self._tail.popleft().encode()) + 1
+            self._tail_room += len(self._tail.popleft().encode()) + 1 + _OBJECT
             self._left_out += 1
 
     def tick(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import secrets
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
@@ -10,9 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
+from applications.models import Function, Revision, Sync
 from builds import engine
 from builds.engine import BuiltImage, ImageRequest
+from builds.models import Build
+from tests.fixtures.rows import make_application
 
 
 @dataclass
@@ -49,3 +54,20 @@ class Maker:
 def make_image(image_prefix: str) -> Maker:
     """`make_image("FROM busybox ...", {"file": "text"}, target=...)` -> BuiltImage."""
     return Maker(image_prefix)
+
+
+def make_build(**fields: Any) -> Build:
+    """A queued build of a function, in an application of its own, for a sync."""
+    application = fields.pop("application", None) or make_application()
+    path = fields.pop("path", "/api")
+    function, _ = Function.objects.get_or_create(
+        application=application, namespace=application.namespace, path=path
+    )
+    revision = Revision.objects.create(
+        application=application, sha=secrets.token_hex(20), committed_at=timezone.now()
+    )
+    sync = Sync.objects.create(application=application, trigger=Sync.Trigger.MANUAL)
+    values = {"key": secrets.token_hex(32), "order": sync.pk, "spec": {}, **fields}
+    return Build.objects.create(
+        function=function, revision=revision, sync=sync, **values
+    )
