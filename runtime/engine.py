@@ -339,9 +339,26 @@ def _client(timeout: int) -> docker.APIClient:
 
 def _connect(host: str, timeout: int) -> docker.APIClient:
     client = docker.APIClient(
-        base_url=host, tls=_tls(), timeout=timeout, version="auto"
+        base_url=host, tls=_tls(host), timeout=timeout, version=_api_version(host)
     )
-    client.trust_env = False  # no proxy and no .netrc between us and the daemon
+    return _isolated(client, host)
+
+
+@lru_cache(maxsize=8)
+def _api_version(host: str) -> str:
+    """What the daemon speaks. The SDK would ask with the environment's proxies and
+    certificates, and once for every thread."""
+    client = docker.APIClient(
+        base_url=host, tls=_tls(host), timeout=_QUICK, version="1.41"
+    )
+    answer = _isolated(client, host).version(api_version=False)
+    return str(answer["ApiVersion"])
+
+
+def _isolated(client: docker.APIClient, host: str) -> docker.APIClient:
+    # Neither a proxy, nor a .netrc, nor another bundle of authorities
+    # (REQUESTS_CA_BUNDLE wins over the one we give) between us and the daemon.
+    client.trust_env = False
     if host.startswith("unix://"):
         # The SDK pools by address, and every container has addresses of its own: it
         # would keep 25 idle connections per thread and use none of them again.
@@ -349,8 +366,8 @@ def _connect(host: str, timeout: int) -> docker.APIClient:
     return client
 
 
-def _tls() -> TLSConfig | bool:
-    if not settings.DOCKER_TLS_VERIFY or settings.DOCKER_HOST.startswith("unix://"):
+def _tls(host: str) -> TLSConfig | bool:
+    if not settings.DOCKER_TLS_VERIFY or host.startswith("unix://"):
         return False
     certificates = Path(settings.DOCKER_CERT_PATH)
     return TLSConfig(

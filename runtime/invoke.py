@@ -107,6 +107,7 @@ def invoke(
     """
     started = time.perf_counter()
     record = Record()
+    answer: Answer | None = None
     try:
         answer = _run(route, request, owner, _as_callable(cancelled), record)
     except InvocationError as error:
@@ -117,10 +118,14 @@ def invoke(
         # The reason is for the log; the client learns only that it may try again. No
         # traceback: while the engine is away every request comes through here.
         logger.error("request %s: %s", request.id, error)
-        unavailable = Unavailable("Functions cannot be run right now. Try again soon.")
-        answer = Answer(unavailable.status, [], b"", unavailable, record)
+    answer = answer or _unavailable(record)
     record.phases["total"] = round((time.perf_counter() - started) * 1000, 2)
     return answer
+
+
+def _unavailable(record: Record) -> Answer:
+    error = Unavailable("Functions cannot be run right now. Try again soon.")
+    return Answer(error.status, [], b"", error, record)
 
 
 def _as_callable(cancelled: Cancelled) -> Callable[[], bool]:

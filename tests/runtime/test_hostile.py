@@ -1,0 +1,159 @@
+"""Functions that misbehave: the documented status in time, then all is as before."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from tests.fixtures.functions import Runner, image_of, volumes
+
+BIG = b"x" * (6 << 20)
+ENDLESS: dict[str, Any] = {"timeout": 1}
+
+
+@pytest.fixture(autouse=True)
+def aftermath(runner: Runner) -> Any:
+    """After each of them a good call works, and no volume is left."""
+    before = volumes()
+    yield
+    assert runner.misbehave("ok").body == b"fine\n"
+    assert runner.containers() == []
+    assert volumes() <= before
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["sleep", "busy", "ignore-term", "polite", "drip", "stderr-zeros", "close-output"],
+)
+def test_what_does_not_end_is_stopped_within_a_second(
+    runner: Runner, what: str
+) -> None:
+    """Threats 60 and 61."""
+    answer = runner.misbehave(what, **ENDLESS)
+    assert (answer.status, answer.error and answer.error.code) == (504, "ZV504")
+    # From the start of the program: the making of a container is not its time.
+    assert 1000 <= answer.record.phases["run"] < 2000
+    phases = answer.record.phases
+    assert phases["total"] - phases["create"] - phases["start"] < 2500
+
+
+def test_sigterm_comes_before_sigkill(runner: Runner) -> None:
+    """Threat 61: a function that wants to can say goodbye in its log."""
+    answer = runner.misbehave("polite", **ENDLESS)
+    assert answer.record.stderr == "stopped by SIGTERM\n"
+
+
+@pytest.mark.parametrize(
+    ("what", "hint"),
+    [
+        ("fork-bomb", "64 processes are the limit"),
+        ("fill-root", "only /tmp is writable"),
+        ("fill-tmp", "a file larger than 32 MiB"),
+        ("fill-inodes", "is all there is to write to"),
+        ("fill-shm", "is all there is to write to"),
+        ("network", "a function has no network"),
+        ("exit&code=7", "exit code 7."),
+        ("exit&code=126", "cannot be executed"),
+        ("exit&code=127", "was not found"),
+        ("exit&code=137", "SIGKILL"),
+        ("abort", "SIGSEGV"),
+    ],
+)
+def test_what_meets_a_limit_fails_and_says_which(
+    runner: Runner, what: str, hint: str
+) -> None:
+    """Threats 56, 58 and 59."""
+    answer = runner.misbehave(what, timeout=20)
+    assert (answer.status, answer.error and answer.error.code) == (502, "ZV502")
+    assert hint in str(answer.error)
+    assert answer.record.phases["total"] < 10_000
+
+
+def test_a_memory_bomb_is_502_with_a_code_of_its_own(runner: Runner) -> None:
+    """Threat 57."""
+    answer = runner.misbehave("memory-bomb", memory=64 << 20)
+    assert (answer.status, answer.error and answer.error.code) == (502, "ZV502M")
+    assert "64 MiB" in str(answer.error)
+    assert answer.record.oom
+    assert answer.record.exit_code == 137
+    assert answer.record.phases["total"] < 5000
+
+
+@pytest.mark.parametrize("what", ["stdout-lines", "stdout-zeros"])
+def test_endless_output_is_cut_at_the_limit(runner: Runner, what: str) -> None:
+    """Threat 60."""
+    answer = runner.misbehave(what)
+    assert (answer.status, answer.error and answer.error.code) == (502, "ZV502L")
+    assert answer.body == b""
+    assert answer.record.phases["total"] < 5000
+
+
+def test_much_log_costs_only_its_beginning(runner: Runner) -> None:
+    """Threat 60."""
+    answer = runner.misbehave("stderr-much")
+    assert answer.body == b"fine\n"
+    assert answer.record.stderr.startswith("…")
+    assert answer.record.stderr.endswith("the last line\n")
+    assert len(answer.record.stderr) <= 8 * 1024 + 1
+
+
+@pytest.mark.parametrize(
+    ("what", "ending"),
+    [
+        ("never-read", b"fine\n"),
+        ("close-input", b"fine\n"),
+        ("read-late", b"6291456\n"),
+        ("write-first", b"\x006291456\n"),
+        ("double-fork", b"fine\n"),
+    ],
+)
+def test_input_and_output_never_wait_for_each_other(
+    runner: Runner, what: str, ending: bytes
+) -> None:
+    """Threats 61 and 62."""
+    answer = runner.misbehave(what, BIG, timeout=20)
+    assert answer.status == 200
+    assert answer.body.endswith(ending)
+    assert answer.record.phases["total"] < 10_000
+
+
+def test_a_large_body_arrives_and_returns_whole(runner: Runner) -> None:
+    """Threat 62."""
+    body = bytes(range(256)) * (6 << 12)
+    assert runner.misbehave("echo", body, timeout=20).body == body
+
+
+def test_nothing_is_left_for_the_next_request(runner: Runner) -> None:
+    """Threat 80."""
+    assert b"left" in runner.misbehave("leave").body
+    assert b"left" not in runner.misbehave("look").body
+
+
+def test_a_declared_volume_is_small_memory_and_no_volume(runner: Runner) -> None:
+    """Threat 59."""
+    writer = image_of(
+        "FROM busybox\n"
+        'VOLUME ["/data", "/odd/"]\n'
+        'CMD ["sh", "-c", "cp /bin/busybox /data && cp /bin/busybox /odd && '
+        "grep -E ' /(data|odd) ' /proc/mounts && dd if=/dev/zero of=/data/x bs=1M\"]\n"
+    )
+    before = volumes()
+    answer = runner.call(writer)
+    assert answer.status == 502
+    assert "No space left" in answer.record.stderr
+    assert runner.containers() == []
+    assert volumes() <= before
+
+
+def test_a_client_that_goes_takes_its_function_with_it(runner: Runner) -> None:
+    """Threat 72."""
+    gone = threading.Event()
+    threading.Timer(0.7, gone.set).start()
+    began = time.monotonic()
+    answer = runner.misbehave("sleep", cancelled=gone)
+    assert answer.error is not None
+    assert answer.error.code == "ZV499"
+    assert time.monotonic() - began < 3
