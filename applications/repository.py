@@ -23,28 +23,33 @@ from git.objects.fun import tree_entries_from_data
 
 from applications import git_cache, git_process, names
 from applications.errors import GitError, GitUnavailable
-from applications.git_errors import clean, failure
+from applications.git_errors import clean
+from applications.git_remote import Remote, default_branch, look, remote_heads
 from applications.git_url import check_url
 
-__all__ = ["check_url"]
+__all__ = [
+    "Commit",
+    "Entry",
+    "Remote",
+    "Snapshot",
+    "check_url",
+    "default_branch",
+    "drop",
+    "fetch",
+    "forget",
+    "keep_only",
+    "look",
+    "open_snapshot",
+    "remote_heads",
+]
 
-HEADS_MAX = 16 * 2**20  # bytes of branch list: about 150,000 branches
 TREE_MAX = 32 * 2**20  # bytes of one directory: about 500,000 names
 TREES_MAX = 50_000  # directories walked: a small pack can hold billions, all empty
 PATH_MAX = 4096  # bytes: PATH_MAX of Linux, nothing longer can be unpacked
 LINK_MAX = 4096  # bytes of a link's target, by the same limit
 BUFFERED_MAX = 2**20  # bytes of a file that is read at once
 COMMIT_MAX = 2**20  # bytes of one commit with its message and signature
-SHA256_LENGTH = 64  # hexadecimal digits of an object name in a SHA-256 repository
 _SHA = re.compile(r"[0-9a-f]{40}")
-
-
-@dataclass(frozen=True)
-class Remote:
-    """What a server says about a repository: branch -> sha, and its default branch."""
-
-    heads: dict[str, str]
-    default_branch: str | None
 
 
 @dataclass(frozen=True)
@@ -67,51 +72,6 @@ class Entry:
     executable: bool
     size: int
     blob: str
-
-
-def remote_heads(url: str) -> dict[str, str]:
-    """The branches of a remote repository, branch -> sha; one `ls-remote`.
-
-    Raises GitError for what the user can fix, GitUnavailable for what may pass.
-    """
-    prefix = "refs/heads/"
-    listed = [row for row in _ask(url, "--heads", "--", url) if row[1]]
-    if any(len(sha) == SHA256_LENGTH for sha, _ in listed):
-        raise GitError(
-            "The repository uses SHA-256 object names, which are not supported yet.",
-            "git:format",
-        )
-    return {name.removeprefix(prefix): sha for sha, name in listed}
-
-
-def default_branch(url: str) -> str | None:
-    """The branch the remote's HEAD names; None when it is detached or empty."""
-    prefix = "ref: refs/heads/"
-    for target, name in _ask(url, "--symref", "--", url, "HEAD"):
-        if name == "HEAD" and target.startswith(prefix):
-            return target.removeprefix(prefix)
-    return None
-
-
-def look(url: str) -> Remote:
-    """Branches and default branch of a remote repository: two `ls-remote`.
-
-    Not one: without `--heads` a server sends every reference it has, and forges keep
-    one or two for each pull request.
-    """
-    return Remote(remote_heads(url), default_branch(url))
-
-
-def _ask(url: str, *arguments: str) -> list[tuple[str, str]]:
-    check_url(url)
-    command = ["ls-remote", "--quiet", *arguments]
-    outcome = git_process.run(command, output_max=HEADS_MAX)
-    if not outcome.succeeded:
-        raise failure(command, outcome)
-    lines = outcome.output.decode("utf-8", "replace").split("\n")
-    return [
-        (left, right) for left, _, right in (line.partition("\t") for line in lines)
-    ]
 
 
 def fetch(url: str, sha: str, branch: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from applications import repository
+from applications import git_remote, repository
 from applications.errors import GitError, GitUnavailable
 from tests.fixtures.git import Executable, Link, Repository, Submodule
 
@@ -326,7 +326,7 @@ def test_many_references_are_listed_up_to_a_limit(
     lines = "".join(f"{head} refs/heads/b{i}\n" for i in range(20_000))
     (repo.path / "packed-refs").write_text(lines)
     assert len(repository.remote_heads(repo.url)) == 20_001
-    monkeypatch.setattr(repository, "HEADS_MAX", 100_000)
+    monkeypatch.setattr(git_remote, "HEADS_MAX", 100_000)
     with pytest.raises(GitError, match="more branches") as error:
         repository.remote_heads(repo.url)
     assert error.value.code == "git:too-large"
