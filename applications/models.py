@@ -113,6 +113,9 @@ class Application(models.Model):
             self.full_clean()
         super().save(*args, **kwargs)
 
+    def get_absolute_url(self) -> str:
+        return reverse("application", args=[self.namespace, self.name])
+
     def clean(self) -> None:
         """Refuse a taken name on the field. A form leaves `removed_at` out, and then
         Django does not check the constraint, which would end as a server error."""
@@ -121,9 +124,6 @@ class Application(models.Model):
         if taken and self.removed_at is None:
             message = "This namespace has an application of that name already."
             raise ValidationError({"name": message})
-
-    def get_absolute_url(self) -> str:
-        return reverse("application", args=[self.namespace, self.name])
 
     @property
     def interval(self) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import get_resolver, reverse
 
@@ -71,7 +74,7 @@ def test_every_address_is_in_one_of_the_tables() -> None:
     assert names - {None} == {*PAGES, *FRAGMENTS, *POST_ONLY, *OPEN}
 
 
-def _named(pattern: object) -> list[object]:
+def _named(pattern: Any) -> list[Any]:
     if getattr(pattern, "app_name", None):
         return []  # Django's admin has its own tests
     children = getattr(pattern, "url_patterns", None)
@@ -133,9 +136,7 @@ def test_a_post_needs_the_token(visitor: Client, world: World, name: str) -> Non
     assert response.status_code == 403
 
 
-def _user() -> object:
-    from django.contrib.auth.models import User
-
+def _user() -> User:
     return User.objects.create_user("mallory", password=PASSWORD)
 
 

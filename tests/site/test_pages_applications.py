@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from applications.models import Application, Sync
 from applications.work import State
+from runtime.models import Deployment
 from tests.fixtures.git import Repository
 from tests.fixtures.pages import make_world
 
@@ -173,11 +174,9 @@ def test_removing_says_first_what_stops(dashboard: Client) -> None:
     world = make_world()
     address = reverse("application_delete", args=["alice", world.application.name])
     assert world.function.url_path.encode() in dashboard.get(address).content
-    world.deployment.refresh_from_db()
-    assert world.deployment.is_live
+    assert Deployment.objects.live().exists()
     assert dashboard.post(address).headers["Location"] == reverse("applications")
-    world.deployment.refresh_from_db()
-    assert not world.deployment.is_live
+    assert not Deployment.objects.live().exists()
     assert dashboard.get(world.application.get_absolute_url()).status_code == 404
 
 

@@ -1,0 +1,87 @@
+"""The main job as a person does it: log in, add a repository, watch, open the URL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.fixtures.git import GitServer
+from tests.fixtures.stack import Stack
+
+MANIFEST = """\
+apiVersion: zerverless.io/v1
+kind: Application
+metadata: {name: greeter, namespace: ana}
+spec:
+  source: {repoURL: https://git.example/greeter.git, branch: main}
+  functions:
+    - path: /hello
+      runtime: docker
+      dockerfile: ./Dockerfile
+      context: .
+"""
+DOCKERFILE = """\
+FROM busybox
+RUN echo '<img src=x onerror=alert(1)>'
+CMD ["echo", "hello from a commit"]
+"""
+BUILD_MS = 120_000
+
+
+@pytest.fixture
+def repository(git_server: GitServer) -> Any:
+    """A repository with one small function."""
+    files = {"zerverless.yaml": MANIFEST, "Dockerfile": DOCKERFILE}
+    return git_server.make("browser/greeter", files)
+
+
+@pytest.fixture
+def sign_in(stack: Stack, page: Page) -> Callable[[], None]:
+    """Log in as the administrator of the stack."""
+
+    def go() -> None:
+        page.goto(f"{stack.url}/-/")
+        page.get_by_label("Name").fill("admin")
+        page.get_by_label("Password").fill(stack.admin_password)
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+
+    return go
+
+
+def test_from_a_repository_to_an_answer(
+    stack: Stack, page: Page, repository: Any, sign_in: Callable[[], None]
+) -> None:
+    """Threat 85 on the way: the log holds a tag that would open a dialog."""
+    sign_in()
+    add(page, repository.url)
+    watch_the_build(page)
+    page.get_by_role("link", name="To the function").click()
+    address = page.get_by_role("link", name=f"{stack.url}/ana/hello", exact=True)
+    expect(address).to_be_visible()
+    expect(page.get_by_role("row", name="v1")).to_contain_text("Serving")
+    address.click()
+    expect(page.locator("body")).to_contain_text("hello from a commit")
+
+
+def add(page: Page, url: str) -> None:
+    """Fill in the form, test the connection, save."""
+    page.get_by_role("link", name="Add an application").first.click()
+    page.get_by_label("Repository URL").fill(url)
+    page.get_by_label("Namespace").fill("ana")
+    page.get_by_role("button", name="Test connection").click()
+    expect(page.locator("#connection")).to_contain_text("the manifest is good")
+    expect(page.locator("#connection")).to_contain_text("/ana/hello")
+    page.get_by_role("button", name="Add application").click()
+    expect(page.get_by_role("heading", name="Sync")).to_be_visible()
+
+
+def watch_the_build(page: Page) -> None:
+    """From the sync's page to the build's, which changes by itself to its end."""
+    page.get_by_role("link", name="Build ana/hello").click(timeout=BUILD_MS)
+    expect(page.locator("#build-status")).to_contain_text("Succeeded", timeout=BUILD_MS)
+    expect(page).to_have_title("Succeeded · ana/hello · Zerverless")
+    expect(page.locator("#steps")).to_contain_text("<img src=x onerror=alert(1)>")
