@@ -37,7 +37,7 @@ def docker(*arguments: str, stdin: str = "") -> str:
 
 def old(stack: Stack) -> None:
     """Let every build be older than the minutes a fresh image is spared."""
-    stack.manage("shell", "-c", AGE)
+    stack.shell(AGE)
 
 
 AGE = """
@@ -110,15 +110,15 @@ def test_a_removed_application_takes_its_images_with_it(
     stack: Stack, versions: dict[str, list[dict[str, Any]]]
 ) -> None:
     """Threat 117: 404 at once, objects gone with the next cleanup, name free again."""
-    stack.manage("shell", "-c", REMOVE)
+    stack.shell(REMOVE)
     stack.until(lambda: stack.get("/keepers/two").status == 404, 5)
     old(stack)
     cleanup(stack)
     images = [row["image_id"] for row in versions["two"]]
     assert not any(exists("image", image) for image in images)
     cleanup(stack)
-    left = stack.manage("shell", "-c", "from applications.models import *\n" + LEFT)
-    assert left.stdout.split() == ["keepers/one"]
+    left = stack.shell("from applications.models import *\n" + LEFT)
+    assert left.split() == ["keepers/one"]
 
 
 REMOVE = """

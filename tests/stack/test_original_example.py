@@ -117,7 +117,7 @@ def test_a_push_is_live_after_the_next_poll_without_a_failed_request(
     caller = Caller(stack, "/alice/api")
     caller.start()
     sha = repo.commit(files("two"), "two")
-    stack.manage("shell", "-c", POLL_NOW)
+    stack.shell(POLL_NOW)
     stack.until(lambda: "two" in caller.versions, 120)
     caller.done.set()
     caller.join(60)
@@ -148,7 +148,7 @@ def test_a_broken_dockerfile_changes_nothing_that_serves(
     assert "exit 7" in build["error"]
     after = stack.get("/alice/api").json()
     assert after["commit"] == before["commit"]
-    log = stack.manage("shell", "-c", LOG.format(pk=build["build"])).stdout
+    log = stack.shell(LOG.format(pk=build["build"]))
     assert "hello" in log
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 from pathlib import Path
@@ -65,7 +66,7 @@ def test_a_killed_gateway_is_back_in_seconds(
 ) -> None:
     pids = stack.group("gateway")
     kill(pids[which])
-    stack.until(lambda: set(stack.group("gateway")).isdisjoint(pids), 30)
+    stack.until_replaced("gateway", pids)
     stack.until(lambda: answers(stack), 30)
 
 
@@ -73,8 +74,10 @@ def test_a_killed_gateway_is_back_in_seconds(
 def test_functions_answer_while_the_dashboard_is_killed(
     stack: Stack, repo: Repository, which: int
 ) -> None:
-    kill(stack.group("web")[which])
+    pids = stack.group("web")
+    kill(pids[which])
     assert answers(stack)
+    stack.until_replaced("web", pids)
     stack.until(lambda: stack.get("/-/login").status == 200, 30)
 
 
@@ -96,7 +99,7 @@ def test_a_cluster_that_only_looks_alive_is_restarted(
     before = stack.group("worker-control")
     for pid in filter(is_waiting_for_the_queue, before[1:]):
         kill(pid)
-    stack.until(lambda: stack.group("worker-control")[:1] != before[:1], 90)
+    stack.until_replaced("worker-control", before)
     repo.commit(files("after the lock"), "after the lock")
     assert stack.sync("team/steady")["state"] == "succeeded"
     assert stack.get("/team/steady").text == "after the lock\n"
@@ -106,14 +109,15 @@ def test_a_build_whose_worker_is_killed_is_taken_up_again(
     stack: Stack, repo: Repository
 ) -> None:
     """Threats 45, 98: no build container stays, no row stays running."""
-    repo.commit(files("slowly", SLOW), "slow")
+    version = f"slowly {secrets.token_hex(4)}"  # the builder's cache knows older ones
+    repo.commit(files(version, SLOW), "slow")
     stack.manage("sync_application", "team/steady")
-    stack.until(lambda: build_processes("slowly"), 60)
+    stack.until(lambda: build_processes(version), 60)
     for pid in stack.group("worker-builds")[1:]:
         kill(pid)
-    stack.until(lambda: not build_processes("slowly"), 10)
-    stack.until(lambda: stack.get("/team/steady").text == "slowly\n", 150)
-    assert stack.manage("shell", "-c", COUNT_RUNNING).stdout.strip() == "0"
+    stack.until(lambda: not build_processes(version), 10)
+    stack.until(lambda: stack.get("/team/steady").text == f"{version}\n", 150)
+    assert stack.shell(COUNT_RUNNING) == "0"
 
 
 COUNT_RUNNING = """
