@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 import time
@@ -20,6 +21,8 @@ from django.conf import settings
 from applications import git_process
 from applications.errors import GitUnavailable
 from applications.git_errors import UnexplainedFailure, failure
+
+log = logging.getLogger(__name__)
 
 DEEPER = 50  # commits looked through where a server refuses to send one by its name
 KEPT = "refs/zerverless/"
@@ -113,8 +116,8 @@ class Cache:
         ]
         for name in old:
             self._git("update-ref", "-d", name)
-        if old:
-            self._git("gc", "--quiet", "--prune=now")
+        if old and not self._git("gc", "--quiet", "--prune=now").succeeded:
+            log.warning("%s could not be compacted; it stays larger", self.path.name)
 
     def remove(self) -> None:
         for path in (self.path, self._half_made):

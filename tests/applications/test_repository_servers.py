@@ -17,7 +17,7 @@ from django.conf import settings as configured
 
 from applications import git_process, repository
 from applications.errors import GitError, GitUnavailable
-from tests.fixtures.git import BadServer, GitServer, Repository
+from tests.fixtures.git import BadServer, GitServer, Repository, eventually
 
 Make = Callable[..., Repository]
 MakeBad = Callable[..., BadServer]
@@ -41,16 +41,6 @@ def open_pipes() -> list[str]:
     """Pipes to processes; not sockets, the servers of a test live in this process."""
     links = (Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd"))
     return [str(link) for link in links if os.path.realpath(link).count("pipe:")]
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
-    """Whether `condition` comes true; for what only /proc can tell."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 @pytest.mark.parametrize("mode", ["silent", "drip"])

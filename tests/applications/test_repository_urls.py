@@ -61,7 +61,14 @@ SECRETS = [
 ]
 
 
+@pytest.fixture
+def https_only(settings: Any) -> None:
+    """The default, whatever the environment of the test run says."""
+    settings.ZERVERLESS_GIT_PROTOCOLS = ["https"]
+
+
 @pytest.mark.parametrize("url", LOCAL)
+@pytest.mark.usefixtures("https_only")
 def test_local_paths_need_the_development_setting(url: str) -> None:
     """Threat 16."""
     with pytest.raises(GitError) as refused:
@@ -84,6 +91,7 @@ def test_what_is_not_an_address_is_refused(url: str, git_allowed: None) -> None:
 
 
 @pytest.mark.parametrize("url", SECRETS)
+@pytest.mark.usefixtures("https_only")
 def test_credentials_in_a_url_are_refused_and_not_repeated(url: str) -> None:
     """Threat 20."""
     with pytest.raises(GitError, match="must not hold") as refused:
@@ -92,6 +100,7 @@ def test_credentials_in_a_url_are_refused_and_not_repeated(url: str) -> None:
     assert "=token" not in refused.value.message
 
 
+@pytest.mark.usefixtures("https_only")
 def test_ssh_is_refused_by_name() -> None:
     with pytest.raises(GitError, match="ssh is not supported yet: use https://"):
         repository.check_url("git@github.com:user/repo.git")
