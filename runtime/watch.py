@@ -93,7 +93,8 @@ class Watch:
             self._seen_at = time.monotonic()
 
     def _refresh(self) -> None:
-        if self.table and self.table.version == routes.current_version():
+        version = self.table.version if self.table is not None else None
+        if version == routes.current_version():
             return
         if not self.owner:
             self.owner = f"{Installation.current().name}-{self.gateway_id}"
