@@ -42,7 +42,7 @@ class Survey:
     images: list[Build] = field(default_factory=list)
     containers: list[engine.Container] = field(default_factory=list)
     applications: list[Application] = field(default_factory=list)
-    rows: dict[str, QuerySet[object]] = field(default_factory=dict)
+    rows: dict[str, QuerySet[Any]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The survey as JSON-able values, sizes in bytes."""
@@ -142,7 +142,7 @@ def _latest(function: Function, keep: int) -> set[str]:
     return set(latest)
 
 
-def _old_rows() -> dict[str, QuerySet[object]]:
+def _old_rows() -> dict[str, QuerySet[Any]]:
     old = timezone.now() - timedelta(seconds=settings.ZERVERLESS_RETENTION_LOGS)
     serving = Deployment.objects.live().values("build")
     return {

@@ -113,4 +113,4 @@ def test_every_task_string_names_a_function_that_takes_only_keys() -> None:
     for name in pushed | scheduled:
         hints = dict(getattr(tasks, str(name)).__annotations__)
         hints.pop("return")
-        assert set(hints.values()) <= {"int"}, f"{name} takes more than primary keys"
+        assert set(hints.values()) <= {"int"}, f"{name!r} takes more than primary keys"

@@ -102,9 +102,12 @@ def test_a_held_lease_is_renewed_and_notices_its_loss(
 
 
 def fail_with(sync: Sync, error: Exception) -> None:
+    def work() -> None:
+        raise error
+
     token = take(sync)
     with attempt(Sync.objects.all(), sync, token):
-        raise error
+        work()
     sync.refresh_from_db()
 
 

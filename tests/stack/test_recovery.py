@@ -25,7 +25,7 @@ spec:
       dockerfile: ./Dockerfile
 """
 DOCKERFILE = 'FROM busybox\nCMD ["echo", "VERSION"]\n'
-SLOW = 'FROM busybox\nRUN echo VERSION; sleep 12\nCMD ["echo", "VERSION"]\n'
+SLOW = 'FROM busybox\nRUN echo VERSION; sleep 12; true\nCMD ["echo", "VERSION"]\n'
 
 
 def files(version: str, dockerfile: str = DOCKERFILE) -> dict[str, str]:
@@ -132,7 +132,7 @@ def build_processes(version: str) -> list[str]:
     listing = subprocess.run(
         ["ps", "-eo", "args="], capture_output=True, text=True, check=True
     )
-    wanted = f"echo {version}; sleep 12"
+    wanted = f"echo {version}; sleep 12; true"
     return [
         line
         for line in listing.stdout.splitlines()
