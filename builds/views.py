@@ -67,7 +67,9 @@ def build_cancel(request: HttpRequest, pk: int) -> HttpResponse:
     """Ask for a stop; the worker kills the command within a second."""
     row = get_object_or_404(_builds(), pk=pk)
     if work.cancel(row.pk, request.user.get_username()[:150]):
-        messages.success(request, "The build is being cancelled.")
+        row.refresh_from_db(fields=["state"])
+        end = "is cancelled" if row.is_final else "is being cancelled"
+        messages.success(request, f"The build {end}.")
     else:
         messages.info(request, "The build had ended already.")
     return redirect(row)

@@ -23,7 +23,6 @@ from applications.fragments import fragment, unless_seen, version
 from applications.models import Application, Sync, SyncStatus
 from applications.work import State
 from runtime import serving
-from runtime.models import Invocation
 from zerverless_site import activity as work
 from zerverless_site import health, setup
 from zerverless_site import system as about
@@ -65,7 +64,6 @@ def _overview() -> dict[str, Any]:
         "attention": attention,
         "unwell": unwell,
         "recent": recent[:RECENT],
-        "has_served": Invocation.objects.exists(),
         "version": version(
             applications,
             sorted(functions.items()),

@@ -82,7 +82,7 @@
   let opened = [];
   document.addEventListener("htmx:beforeSwap", (event) => {
     const { xhr, target } = event.detail;
-    if (!xhr.responseURL.includes("/-/partials/")) {
+    if (!new URL(xhr.responseURL).pathname.startsWith("/-/partials/")) {
       event.detail.shouldSwap = false;
       location.reload();
     }
@@ -102,6 +102,5 @@
 
   prepare(document);
   press("wrap", store.get("zv-wrap") !== "off");
-  const live = document.querySelector("[data-toggle=follow][data-live]");
-  if (live) press("follow", follow);
+  press("follow", follow);
 })();
