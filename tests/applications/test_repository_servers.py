@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +231,40 @@ def test_a_server_that_speaks_no_tls_has_its_cause(bad_git_server: MakeBad) -> N
     url = bad_git_server("404 Not Found").url.replace("http:", "https:")
     with pytest.raises(GitUnavailable) as error:
         repository.remote_heads(url)
+    assert error.value.code == "git:tls"
+
+
+@pytest.fixture
+def self_signed(tmp_path: Path) -> Iterator[str]:
+    """A TLS server whose certificate nobody vouches for."""
+    certificate = tmp_path / "self-signed.pem"
+    made = ["openssl", "req", "-x509", "-nodes", "-subj", "/CN=localhost"]
+    kept = ["-newkey", "rsa:2048", "-keyout", str(certificate), "-out", "-"]
+    done = subprocess.run([*made, *kept], capture_output=True, check=True)
+    certificate.write_bytes(certificate.read_bytes() + done.stdout)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=shake_hands, args=(listener, context))
+        thread.start()
+        yield f"https://localhost:{listener.getsockname()[1]}/x.git"
+        thread.join()
+
+
+def shake_hands(listener: socket.socket, context: ssl.SSLContext) -> None:
+    client, _ = listener.accept()
+    with (
+        client,
+        suppress(OSError),
+        context.wrap_socket(client, server_side=True) as tls,
+    ):
+        tls.recv(1)
+
+
+def test_a_certificate_nobody_vouches_for_is_refused(self_signed: str) -> None:
+    """Threat 31."""
+    with pytest.raises(GitError, match="certificate") as error:
+        repository.remote_heads(self_signed)
     assert error.value.code == "git:tls"
 
 
