@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -15,7 +14,9 @@ from django.db.models import Q
 from django.utils import timezone
 
 from applications.errors import GitError, PlatformError, UserError
+from applications.manifest import FunctionSpec
 from applications.models import Function, Revision, Sync
+from applications.repository import Snapshot
 from applications.work import Lease, State, attempt
 from builds import engine, make
 from builds.engine import BuiltImage
@@ -23,10 +24,6 @@ from builds.errors import BuildCancelled, BuildEngineError, BuildError
 from builds.log import Writer, writing
 from builds.make import Watch
 from builds.models import Build
-
-if TYPE_CHECKING:
-    from applications.manifest import FunctionSpec
-    from applications.repository import Snapshot
 
 # Part of every key: raise it when the same inputs would make another image.
 KEY_VERSION = 1
@@ -199,6 +196,7 @@ def _explained(build: Build, lease: Lease, log: Writer) -> Iterator[None]:
         log.add(f"Cancelled by {by}.")
         lease.finish(
             State.CANCELLED,
+            image_tag="",
             error_code=BuildCancelled.code,
             error=f"Cancelled by {by}.",
         )
@@ -206,6 +204,7 @@ def _explained(build: Build, lease: Lease, log: Writer) -> Iterator[None]:
         log.add(error.message)
         lease.finish(
             State.FAILED,
+            image_tag="",
             error_code=error.code,
             error=error.message,
             failed_step=error.step[:500],

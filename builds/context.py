@@ -14,15 +14,13 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from applications.errors import GitError
+from applications.repository import Entry, Snapshot
 from builds.dockerfile import frontend, without_frontend
 from builds.dockerignore import Ignore
 from builds.errors import BuildCancelled, BuildError
-
-if TYPE_CHECKING:
-    from applications.repository import Entry, Snapshot
 
 TEXT_MAX = 1 << 20  # a Dockerfile or .dockerignore larger than this is none
 IGNORE = ".dockerignore"

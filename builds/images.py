@@ -13,6 +13,7 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
+from applications.work import State
 from builds import engine
 from builds.engine import ImageInfo
 from builds.errors import BuildError
@@ -119,16 +120,27 @@ def prune(builds: Iterable[Build]) -> int:
     """Remove the images of these builds, as recorded; the bytes that freed.
 
     A tag that now points to another image is left alone, an image in use stays for the
-    next time. Safe to repeat and to be killed half-way.
+    next time. Images of builds that never came to record them go too. Safe to repeat
+    and to be killed half-way.
     """
     freed = 0
     for build in builds:
         freed += engine.remove(build.image_tag, build.image_id)
         if not _still_there(build):
             Build.objects.filter(pk=build.pk).update(image_removed_at=timezone.now())
-    return freed
+    return freed + _forget_unfinished()
 
 
 def _still_there(build: Build) -> bool:
     image = engine.image(build.image_id)
     return image is not None and (build.image_tag in image.tags or not image.tags)
+
+
+def _forget_unfinished() -> int:
+    """Images of builds whose worker died between making and recording them."""
+    freed = 0
+    for build in Build.objects.filter(state=State.ERRORED).exclude(image_tag=""):
+        left = engine.image(build.image_tag)
+        freed += engine.remove(build.image_tag, left.id) if left else 0
+        Build.objects.filter(pk=build.pk).update(image_tag="")
+    return freed

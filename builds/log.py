@@ -37,11 +37,11 @@ class Writer:
 
     def add(self, line: str) -> None:
         """One more line, cleaned and without credentials."""
-        line = redact(clean(line))
+        line = clean(line)
         size = len(line.encode()) + 1
         if self._head_room > 0:
             self._head_room -= size
-            self._batch.append(line)
+            self._batch.append(redact(line))
             if self._head_room <= 0:
                 self._batch.append(
                     "[The log is too long: from here only its end is kept, and shown "
@@ -65,7 +65,8 @@ class Writer:
         """Write everything that is left."""
         if self._left_out:
             self._batch.append(f"[{self._left_out:,} lines are left out here.]")
-        self._batch += self._tail
+        # Only now: looking for credentials takes longer than a flood gives us.
+        self._batch += map(redact, self._tail)
         self._tail.clear()
         self._left_out = 0
         if self._batch:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.utils import timezone
 
 from applications import repository
+from applications.manifest import FunctionSpec
 from applications.models import Function
+from applications.repository import Snapshot
 from applications.work import Lease
 from builds import context, engine, images
 from builds.context import Context, Limits
@@ -20,9 +21,6 @@ from builds.errors import BuildCancelled, BuildEngineError, BuildError
 from builds.failure import FrontendUnavailable
 from builds.log import Writer
 from builds.models import Build
-
-if TYPE_CHECKING:
-    from applications.repository import Snapshot
 
 _ASK_EVERY = 0.7  # seconds between two looks for a cancellation
 
@@ -61,8 +59,9 @@ def image(build: Build, watch: Watch, log: Writer) -> BuiltImage:
     application, sha = build.revision.application, build.revision.sha
     # It is cached, unless the cache was lost since the commit was observed.
     repository.fetch(application.repo_url, sha, application.branch)
+    spec = FunctionSpec.from_dict(build.spec)
     with repository.open_snapshot(application.repo_url, sha) as snapshot:
-        wanted = _survey(snapshot, build.spec, log)
+        wanted = _survey(snapshot, spec, log)
         try:
             return _built(build, wanted, watch, log)
         except FrontendUnavailable as error:
@@ -102,12 +101,12 @@ def _full(free: int) -> str:
     )
 
 
-def _survey(snapshot: Snapshot, spec: dict[str, Any], log: Writer) -> Context:
+def _survey(snapshot: Snapshot, spec: FunctionSpec, log: Writer) -> Context:
     limits = Limits(
         settings.ZERVERLESS_CONTEXT_MAX, settings.ZERVERLESS_CONTEXT_FILES_MAX
     )
-    log.add(f"==> Context {spec['context']}")
-    found = context.survey(snapshot, spec["context"], spec["dockerfile"], limits)
+    log.add(f"==> Context {spec.context}")
+    found = context.survey(snapshot, spec.context, spec.dockerfile, limits)
     log.add(
         f"{len(found.entries):,} files, {found.size / 1e6:,.1f} MB; "
         f"{found.ignored:,} more are left out by .dockerignore."
@@ -126,7 +125,7 @@ def _built(
     order = ImageRequest(
         tag=build.image_tag,
         dockerfile=wanted.dockerfile,
-        target=build.spec.get("target") or "",
+        target=build.spec["target"],
         labels=images.labels_for(build),
         seconds=settings.DOCKER_BUILD_TIMEOUT,
     )

@@ -13,10 +13,14 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from applications.models import Function, Revision, Sync
-from builds import engine
+from applications import declare, repository
+from applications.manifest import FunctionSpec
+from applications.models import Application, Function, Revision, Sync
+from builds import build as work
+from builds import engine, log
 from builds.engine import BuiltImage, ImageRequest
 from builds.models import Build
+from tests.fixtures.git import Repository
 from tests.fixtures.rows import make_application
 
 
@@ -71,3 +75,60 @@ def make_build(**fields: Any) -> Build:
     return Build.objects.create(
         function=function, revision=revision, sync=sync, **values
     )
+
+
+@dataclass
+class Project:
+    """An application with a real repository, and builds of what is committed."""
+
+    application: Application
+    repo: Repository
+
+    def commit(self, files: Mapping[str, Any]) -> Revision:
+        """Commit the files and observe the commit, as a poll would."""
+        sha = self.repo.commit(files)
+        repository.fetch(self.repo.url, sha, "main")
+        return Revision.objects.create(
+            application=self.application, sha=sha, committed_at=timezone.now()
+        )
+
+    def request(
+        self, files: Mapping[str, Any], path: str = "/api", **spec: Any
+    ) -> Build:
+        """A build of a new commit, requested as the pipeline does it."""
+        return self.request_of(self.commit(files), path, **spec)
+
+    def request_of(self, revision: Revision, path: str = "/api", **spec: Any) -> Build:
+        values = {"dockerfile": "Dockerfile", "context": ".", **spec}
+        wanted = FunctionSpec(path=path, runtime="docker", **values)
+        sync = Sync.objects.create(application=self.application, trigger="manual")
+        function = declare.function(self.application, path)
+        with repository.open_snapshot(self.repo.url, revision.sha) as snapshot:
+            key = work.key_of(snapshot, wanted)
+        return work.request(function, revision, sync, wanted, key)
+
+    def built(self, files: Mapping[str, Any], path: str = "/api", **spec: Any) -> Build:
+        """A build of a new commit, run to its end."""
+        self.request(files, path, **spec)
+        build = work.run_next()
+        assert build is not None
+        return build
+
+
+@pytest.fixture
+def project(make_repo: Callable[..., Repository], image_prefix: str) -> Project:
+    """An application whose images get this run's prefix."""
+    repo = make_repo("app")
+    return Project(make_application(repo_url=repo.url), repo)
+
+
+GOOD = 'FROM busybox\nCOPY . /app\nCMD ["cat", "/app/x"]\n'
+
+
+def text(build: Build) -> str:
+    return "".join(log.whole(build))
+
+
+def good(**files: str) -> dict[str, str]:
+    """A buildable commit that no other test makes."""
+    return {"Dockerfile": GOOD, "x": secrets.token_hex(8), **files}

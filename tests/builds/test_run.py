@@ -1,0 +1,200 @@
+"""Running a claimed build: an image, or a reason why not."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import DatabaseError
+from django.utils import timezone
+
+from applications.work import MAX_ATTEMPTS, Lease, State
+from builds import build as work
+from builds import engine, images
+from builds.models import Build
+from tests.builds.conftest import GOOD, Project, good, text
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class TestRun:
+    def test_an_image_is_made(self, project: Project) -> None:
+        build = project.built(good(), "/v1/api")
+        assert build.state == State.SUCCEEDED, build.error
+        prefix = images.tag_for("alice", "/v1/api", timezone.now())[:-14]
+        assert re.fullmatch(rf"{prefix}\d{{14}}", build.image_tag)
+        image = engine.image(build.image_tag)
+        assert image is not None
+        assert (image.id, image.size) == (build.image_id, build.image_size)
+        labels = image.config["Labels"]
+        assert labels["org.opencontainers.image.revision"] == build.revision.sha
+        assert labels["zerverless.function"] == "/v1/api"
+        assert labels["zerverless.build"] == str(build.pk)
+        assert "==> Context ." in text(build)
+        assert "DONE" in text(build)
+        assert build.log_lines == len(text(build).splitlines())
+
+    def test_nothing_queued_is_nothing_to_do(self, db: None) -> None:
+        assert work.run_next() is None
+
+    def test_builds_run_in_the_order_they_came(self, project: Project) -> None:
+        first, second = project.request(good()), project.request(good(), "/b")
+        assert [work.run_next(), work.run_next(), work.run_next()] == [
+            first,
+            second,
+            None,
+        ]
+
+    def test_a_broken_dockerfile_fails_with_its_step(self, project: Project) -> None:
+        build = project.built({"Dockerfile": "FROM busybox\nRUN echo why; exit 4\n"})
+        assert (build.state, build.error_code) == (State.FAILED, "build:step")
+        assert build.failed_step == "[2/2] RUN echo why; exit 4"
+        assert build.error.endswith("failed with exit code 4: why")
+        assert build.error in text(build)
+        assert (build.image_id, build.image_tag, build.attempt) == ("", "", 1)
+
+    def test_an_image_without_a_command_is_refused_and_untagged(
+        self, project: Project, docker_client: Any, image_prefix: str
+    ) -> None:
+        """Threat 47."""
+        nothing = {"Dockerfile": "FROM scratch\nCOPY . /\n", "x": "1"}
+        build = project.built(nothing, "/nocmd")
+        assert (build.state, build.error_code) == (State.FAILED, "build:image")
+        assert not docker_client.images.list(f"{image_prefix}/alice/nocmd")
+
+    def test_a_syntax_line_works_without_a_registry(self, project: Project) -> None:
+        syntax = "# syntax=docker/dockerfile:1\n# escape=`\n"
+        build = project.built(good(Dockerfile=syntax + GOOD))
+        assert build.state == State.SUCCEEDED, build.error
+        neutral = "Using the frontend built into Docker instead" in text(build)
+        assert neutral or "resolve image config" in text(build)
+
+    def test_ignored_and_outside_files_build(self, project: Project) -> None:
+        """Issue point 7: .dockerignore with an exception, a Dockerfile elsewhere."""
+        check = "RUN test \"$(ls -A /app | tr '\\n' ' ')\" = '.dockerignore x '\n"
+        build = project.built(
+            {
+                "docker/D": "FROM busybox\nCOPY . /app\nRUN rm /app/.zerv*\n"
+                f"{check}CMD true\n",
+                "ctx/.dockerignore": "*\n!x\n",
+                "ctx/secret": "no",
+                "ctx/x": secrets.token_hex(8),
+            },
+            context="ctx",
+            dockerfile="docker/D",
+        )
+        assert build.state == State.SUCCEEDED, text(build)
+
+    def test_too_little_disk_starts_nothing(
+        self, project: Project, settings: Any
+    ) -> None:
+        """Threats 43 and 115."""
+        settings.ZERVERLESS_DISK_FREE_MIN = 1 << 60
+        build = project.built(good())
+        assert build.state == State.QUEUED
+        assert "ZERVERLESS_DISK_FREE_MIN" in text(build)
+        assert "==> Build" not in text(build)
+
+    def test_a_disk_filled_by_a_build_stops_it(
+        self, project: Project, settings: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Threat 43."""
+        real = engine.build
+
+        def filled(*args: Any) -> engine.BuiltImage:
+            settings.ZERVERLESS_DISK_FREE_MIN = 1 << 60
+            return real(*args)
+
+        monkeypatch.setattr(engine, "build", filled)
+        build = project.built({"Dockerfile": "FROM busybox\nRUN sleep 300\n"})
+        assert (build.state, build.error_code) == (State.FAILED, "build:disk")
+
+
+class TestOurFaults:
+    def test_a_daemon_that_is_away_is_tried_again_then_given_up(
+        self, project: Project, settings: Any
+    ) -> None:
+        """Threats 51 and 96."""
+        settings.DOCKER_HOST = "unix:///nonexistent/docker.sock"
+        build = project.request(good())
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            build = self.next_attempt()
+            assert build.attempt == attempt
+        assert (build.state, build.error_code) == (State.ERRORED, "build:engine")
+        assert "Is it running" in build.error
+
+    def next_attempt(self) -> Build:
+        long_ago = timezone.now() - timedelta(minutes=5)
+        Build.objects.filter(attempt__gt=0).update(started_at=long_ago)
+        build = work.run_next()
+        assert build is not None
+        return build
+
+    def test_a_retry_waits_a_little(self, project: Project, settings: Any) -> None:
+        settings.DOCKER_HOST = "unix:///nonexistent/docker.sock"
+        project.built(good())
+        assert work.run_next() is None
+
+    def test_docker_switched_off_fails_with_what_to_do(
+        self, project: Project, settings: Any
+    ) -> None:
+        settings.DOCKER_ENABLED = False
+        build = project.built(good())
+        assert (build.state, build.error_code) == (State.FAILED, "build:disabled")
+
+    def test_a_late_result_is_discarded_with_its_image(
+        self, project: Project, monkeypatch: pytest.MonkeyPatch, docker_client: Any
+    ) -> None:
+        """Threats 46 and 99: another worker holds the lease by now."""
+        real = engine.build
+
+        def slow(*args: Any) -> engine.BuiltImage:
+            image = real(*args)
+            Build.objects.update(lease_token="another")
+            return image
+
+        monkeypatch.setattr(engine, "build", slow)
+        build = project.built(good(), "/late")
+        assert (build.state, build.image_id) == (State.RUNNING, "")
+        assert engine.image(build.image_tag) is None
+
+    def test_a_result_that_cannot_be_written_leaves_no_image(
+        self, project: Project, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Threat 53: the image is there, its row never heard of it."""
+        real = Lease.finish
+
+        def broken(lease: Lease, state: State, **fields: Any) -> bool:
+            if state == State.SUCCEEDED:
+                raise DatabaseError("disk I/O error")
+            return real(lease, state, **fields)
+
+        monkeypatch.setattr(Lease, "finish", broken)
+        build = project.built(good(), "/lost")
+        assert build.state == State.ERRORED
+        assert engine.image(build.image_tag) is not None
+        images.prune([])
+        assert engine.image(build.image_tag) is None
+
+    def test_what_a_lost_attempt_made_is_removed(self, project: Project) -> None:
+        """Threats 45 and 53: killed between making the image and recording it."""
+        first = project.built(good())
+        Build.objects.filter(pk=first.pk).update(
+            state=State.QUEUED, attempt=1, image_id="", started_at=None
+        )
+        second = work.run_next()
+        assert second is not None
+        assert second.state == State.SUCCEEDED
+        assert engine.image(first.image_tag) is None
+        assert second.image_tag != first.image_tag
+
+    def test_two_builds_in_one_second_have_two_tags(
+        self, project: Project, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = timezone.now()
+        monkeypatch.setattr(timezone, "now", lambda: now)
+        tags = {project.built(good()).image_tag for _ in range(2)}
+        assert len(tags) == 2
