@@ -29,6 +29,15 @@ RUN echo '<img src=x onerror=alert(1)>'
 CMD ["echo", "hello from a commit"]
 """
 BUILD_MS = 120_000
+POLL_MS = 20_000
+PAGES = [
+    "/-/",
+    "/-/applications/",
+    "/-/applications/new",
+    "/-/functions/",
+    "/-/activity",
+    "/-/system",
+]
 
 
 @pytest.fixture
@@ -67,13 +76,40 @@ def test_from_a_repository_to_an_answer(
     expect(page.locator("body")).to_contain_text("hello from a commit")
 
 
+def test_pages_fit_a_phone_and_follow_the_theme(
+    stack: Stack, page: Page, sign_in: Callable[[], None]
+) -> None:
+    """320 px wide without scrolling sideways (WCAG 1.4.10), and no blocked style."""
+    sign_in()
+    page.set_viewport_size({"width": 320, "height": 640})
+    page.emulate_media(color_scheme="dark")
+    for address in PAGES:
+        page.goto(stack.url + address)
+        wide = "document.documentElement.scrollWidth - innerWidth"
+        assert page.evaluate(wide) <= 0, address
+    expect(page.locator("body")).to_have_css("background-color", "rgb(13, 17, 23)")
+
+
+def test_logging_out_on_another_tab_shows_the_login_page(
+    stack: Stack, page: Page, sign_in: Callable[[], None]
+) -> None:
+    """A poll without a session must not put a login page into half a page."""
+    sign_in()
+    page.context.clear_cookies()
+    login = page.get_by_role("heading", name="Log in")
+    expect(login).to_be_visible(timeout=POLL_MS)
+    expect(page.get_by_role("navigation", name="Main")).to_have_count(0)
+
+
 def add(page: Page, url: str) -> None:
     """Fill in the form, test the connection, save."""
     page.get_by_role("link", name="Add an application").first.click()
     page.get_by_label("Repository URL").fill(url)
     page.get_by_label("Namespace").fill("ana")
+    page.evaluate("window.sameDocument = true")
     page.get_by_role("button", name="Test connection").click()
     expect(page.locator("#connection")).to_contain_text("the manifest is good")
+    assert page.evaluate("window.sameDocument"), "the result is swapped in by htmx"
     expect(page.locator("#connection")).to_contain_text("/ana/hello")
     page.get_by_role("button", name="Add application").click()
     expect(page.get_by_role("heading", name="Sync")).to_be_visible()
