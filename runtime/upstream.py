@@ -170,7 +170,8 @@ class Connection(asyncio.Protocol):
 
     def _ends_with_connection(self) -> bool:
         return not any(
-            name in {b"content-length", b"transfer-encoding"} for name, _ in self.headers
+            name in {b"content-length", b"transfer-encoding"}
+            for name, _ in self.headers
         )
 
 
@@ -185,6 +186,10 @@ class Reply:
     async def read(self) -> bytes:
         """The next piece of the body, b"" at its end; raises UpstreamFailed."""
         return await self._connection.read()
+
+    def abort(self) -> None:
+        """Break off; a read that waits raises UpstreamFailed."""
+        self._connection.transport.abort()
 
     def close(self) -> None:
         """Give the connection back, or drop it where something is left on it."""
@@ -230,7 +235,11 @@ class Upstream:
                 return Reply(self, connection)
 
     async def _exchange(
-        self, connection: Connection, body: AsyncIterator[bytes] | None, *, chunked: bool
+        self,
+        connection: Connection,
+        body: AsyncIterator[bytes] | None,
+        *,
+        chunked: bool,
     ) -> None:
         try:
             async with asyncio.timeout(self._answer_seconds):
@@ -276,9 +285,7 @@ class Upstream:
 
 def _head(method: str, target: str, headers: RawHeaders, length: int | None) -> bytes:
     lines = [b"%b %b HTTP/1.1" % (method.encode("ascii"), target.encode("ascii"))]
-    lines += [
-        b"%b: %b" % item for item in headers if item[0] != b"content-length"
-    ]
+    lines += [b"%b: %b" % item for item in headers if item[0] != b"content-length"]
     if length is None:
         lines.append(b"transfer-encoding: chunked")
     elif length or method in {"POST", "PUT", "PATCH"}:
