@@ -11,7 +11,7 @@ import configparser
 import io
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -83,11 +83,16 @@ def fetch(url: str, sha: str, branch: str) -> None:
     _check_commit(sha)
     if names.branch_problem(branch):
         raise GitError(f'"{clean(branch, 60)}" is not a branch name.', "git:branch")
-    if _is_cached(url, sha):
-        return
+    with suppress(_Unreadable):
+        if _is_cached(url, sha):
+            return
     with git_cache.locked(url) as cache:
-        if not _is_cached(url, sha):
-            cache.fetch(sha, branch)
+        try:
+            if _is_cached(url, sha):  # somebody else fetched it while we waited
+                return
+        except _Unreadable:
+            cache.remove_if_damaged()
+        cache.fetch(sha, branch)
 
 
 def forget(url: str, keep: set[str]) -> None:
@@ -125,8 +130,10 @@ def open_snapshot(url: str, sha: str) -> Iterator[Snapshot]:
 
 def _is_cached(url: str, sha: str) -> bool:
     try:
-        with open_snapshot(url, sha) as snapshot:
+        with Snapshot(url, sha) as snapshot:
             snapshot.tree_id(".")
+    except _Unreadable:
+        raise
     except GitUnavailable:
         return False
     return True

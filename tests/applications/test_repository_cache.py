@@ -136,6 +136,18 @@ def test_the_next_commit_is_fetched_into_a_damaged_copy(
     assert read(repo, sha, "b") == b"new"
 
 
+def test_damage_is_repaired_by_the_fetch_itself(make_repo: Make, settings: Any) -> None:
+    """Threat 34: without waiting for the lock it holds."""
+    settings.ZERVERLESS_GIT_TIMEOUT = 5
+    repo = make_repo("unread", {"a": os.urandom(200_000)})
+    sha, path = fetched(repo)
+    spoil_config(path)
+    started = time.monotonic()
+    repository.fetch(repo.url, sha, "main")
+    assert time.monotonic() - started < 5
+    assert len(read(repo, sha)) == 200_000
+
+
 def test_half_a_copy_is_not_taken_for_a_whole_one(make_repo: Make) -> None:
     """Threat 34: a kill in the middle of making it, or of removing it."""
     repo = make_repo("half", {"a": "1"})
