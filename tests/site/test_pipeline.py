@@ -1,0 +1,254 @@
+"""The pipeline on real Git and real Docker: what a commit does, and does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from applications.models import Application, Function, Sync
+from applications.work import State
+from builds.models import Build
+from runtime.models import Deployment, Installation
+from tests.fixtures.git import GitServer, Repository
+from zerverless_site import pipeline
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("git_allowed", "image_prefix"),
+]
+GOOD = 'FROM busybox\nCMD ["echo", "WORD"]\n'
+BAD = "FROM busybox\nRUN exit 9\n"
+
+
+def manifest(*paths: str, namespace: str = "alice", extra: str = "") -> str:
+    functions = "".join(
+        f"    - {{path: {path}, runtime: docker, context: .{path}, "
+        f"dockerfile: .{path}/Dockerfile{extra}}}\n"
+        for path in paths
+    )
+    return (
+        "apiVersion: zerverless.io/v1\nkind: Application\n"
+        f"metadata: {{name: app, namespace: {namespace}}}\n"
+        f"spec:\n  functions:\n{functions}"
+    )
+
+
+def files(word: str = "one", **extra: Any) -> dict[str, str]:
+    return {
+        "zerverless.yaml": manifest("/a", **extra),
+        "a/Dockerfile": GOOD.replace("WORD", word),
+    }
+
+
+@pytest.fixture
+def repo(git_server: GitServer, request: pytest.FixtureRequest) -> Repository:
+    return git_server.make(request.node.name.split("[")[0][:60], files())
+
+
+@pytest.fixture
+def application(repo: Repository) -> Application:
+    return Application.objects.create(namespace="alice", name="app", repo_url=repo.url)
+
+
+def push(application: Application) -> Sync:
+    """What a poll or a click starts, run to its end in this process."""
+    sync = pipeline.request_sync(application, Sync.Trigger.MANUAL)
+    pipeline.reconcile(sync.pk)
+    pipeline.run_builds()
+    sync.refresh_from_db()
+    return sync
+
+
+def live(path: str = "/a") -> Deployment | None:
+    return Deployment.objects.live().filter(function__path=path).first()
+
+
+def kinds(sync: Sync) -> dict[str, str]:
+    return {change["path"]: change["kind"] for change in sync.plan}
+
+
+def test_a_commit_becomes_a_live_deployment(
+    application: Application, repo: Repository
+) -> None:
+    sync = push(application)
+    assert (sync.state, kinds(sync)) == (State.SUCCEEDED, {"/a": "create"})
+    deployment = live()
+    assert deployment is not None
+    assert (deployment.number, deployment.commit) == (1, repo.head)
+    assert deployment.image_id == Build.objects.get().image_id
+    application.refresh_from_db()
+    assert (application.status, application.head_sha) == ("synced", repo.head)
+
+
+def test_a_commit_that_touches_no_function_deploys_nothing(
+    application: Application, repo: Repository
+) -> None:
+    push(application)
+    repo.commit({"README.md": "hello"}, "docs")
+    assert kinds(push(application)) == {"/a": "keep"}
+    assert Deployment.objects.count() == 1
+
+
+def test_changed_settings_reuse_the_image(
+    application: Application, repo: Repository
+) -> None:
+    push(application)
+    repo.commit(files(extra=", timeout: 7s"), "timeout")
+    assert kinds(push(application)) == {"/a": "update"}
+    first, second = Deployment.objects.order_by("number")
+    assert first.image_id == second.image_id
+    assert second.config["timeout"] == 7
+    assert second.build.reused_from == first.build
+
+
+def test_a_failed_function_does_not_block_its_sibling(
+    application: Application, repo: Repository
+) -> None:
+    push(application)
+    changed = {
+        "zerverless.yaml": manifest("/a", "/b"),
+        "a/Dockerfile": BAD,
+        "b/Dockerfile": GOOD,
+    }
+    repo.commit(changed, "one good, one bad")
+    push(application)
+    assert live("/b") is not None
+    serving = live("/a")
+    assert serving is not None, "the failed build took down what served"
+    assert serving.number == 1
+    assert Build.objects.latest("pk").state in State.values
+    failed = Build.objects.get(state=State.FAILED)
+    assert (failed.function.path, failed.error != "") == ("/a", True)
+
+
+def test_a_function_no_longer_declared_is_retired(
+    application: Application, repo: Repository
+) -> None:
+    both = {"zerverless.yaml": manifest("/a", "/b"), "b/Dockerfile": GOOD}
+    repo.commit(both, "two")
+    push(application)
+    repo.commit({"zerverless.yaml": manifest("/b")}, "one")
+    assert kinds(push(application)) == {"/a": "retire", "/b": "keep"}
+    assert live("/a") is None
+    assert live("/b") is not None
+    repo.commit({"zerverless.yaml": manifest("/a", "/b")}, "two again")
+    push(application)
+    returned = live("/a")
+    assert returned is not None
+    assert returned.number == 2, "its history was lost"
+
+
+def test_a_broken_manifest_changes_nothing(
+    application: Application, repo: Repository
+) -> None:
+    push(application)
+    repo.commit({"zerverless.yaml": "functions: []\n"}, "oops")
+    sync = push(application)
+    assert (sync.state, sync.error_code) == (State.FAILED, "manifest:invalid")
+    assert "zerverless.yaml:1:1" in sync.error
+    assert live() is not None
+    application.refresh_from_db()
+    assert application.status == "out_of_sync"
+
+
+def test_a_manifest_cannot_take_another_namespace(git_server: GitServer) -> None:
+    """Threat 9."""
+    theirs = git_server.make("takeover", files(namespace="bob"))
+    mallory = Application.objects.create(
+        namespace="mallory", name="app", repo_url=theirs.url
+    )
+    assert push(mallory).state == State.FAILED
+    assert not Function.objects.exists()
+
+
+def test_a_path_belongs_to_the_application_that_claimed_it_first(
+    application: Application, git_server: GitServer
+) -> None:
+    """Threats 5, 9."""
+    push(application)
+    other = Application.objects.create(
+        namespace="alice", name="other", repo_url=git_server.make("o", files()).url
+    )
+    sync = push(other)
+    assert (sync.state, sync.error_code) == (State.FAILED, "function:claimed")
+    assert "alice/app" in sync.error
+    assert Function.objects.get().application == application
+
+
+def test_requests_before_a_sync_starts_join_it(application: Application) -> None:
+    """Threats 92, 100."""
+    first = pipeline.request_sync(application, Sync.Trigger.MANUAL)
+    again = pipeline.request_sync(application, Sync.Trigger.POLL)
+    assert first.pk == again.pk
+
+
+def test_a_redelivered_task_does_nothing(
+    application: Application, repo: Repository
+) -> None:
+    """Threats 52, 99: the same messages again, and no second effect."""
+    sync = push(application)
+    for _ in range(3):
+        pipeline.reconcile(sync.pk)
+        pipeline.run_builds()
+        pipeline.sweep()
+    assert (Build.objects.count(), Deployment.objects.count()) == (1, 1)
+
+
+def test_an_activation_lost_to_a_kill_is_made_up_for(
+    application: Application, repo: Repository
+) -> None:
+    """Threat 98: killed between the build's result and its deployment."""
+    push(application)
+    Deployment.objects.all().delete()
+    pipeline.sweep()
+    assert live() is not None
+
+
+def test_an_older_commit_finishing_late_does_not_replace_a_newer(
+    application: Application, repo: Repository
+) -> None:
+    """Threats 30, 46."""
+    push(application)
+    repo.commit(files("two"), "two")
+    push(application)
+    late = Build.objects.earliest("pk")
+    Deployment.objects.filter(build=late).delete()
+    pipeline.sweep()
+    serving = live()
+    assert serving is not None
+    assert serving.commit == repo.head
+
+
+def test_going_live_tells_the_gateways_once(application: Application) -> None:
+    before = Installation.current().routes_version
+    push(application)
+    assert Installation.current().routes_version == before + 1
+
+
+def test_a_removed_application_is_off_the_air_at_once(
+    application: Application,
+) -> None:
+    """Threat 117."""
+    push(application)
+    pipeline.remove_application(application)
+    assert live() is None
+    assert not Application.objects.present().exists()
+    again = Application(namespace="alice", name="app", repo_url=application.repo_url)
+    again.save()
+    assert Application.objects.named("alice/app") == again
+
+
+def test_polling_finds_the_push(application: Application, repo: Repository) -> None:
+    push(application)
+    sha = repo.commit(files("polled"), "polled")
+    Application.objects.update(next_poll_at=timezone.now())
+    pipeline.poll_repository(Application.objects.get())
+    (sync,) = Sync.objects.filter(state=State.QUEUED)
+    assert sync.trigger == Sync.Trigger.POLL
+    pipeline.reconcile(sync.pk)
+    pipeline.run_builds()
+    serving = live()
+    assert serving is not None
+    assert serving.commit == sha
