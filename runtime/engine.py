@@ -108,14 +108,15 @@ def run_once(
         with _phase(phases, "create"):
             _create(name, config)
         stack.callback(removal.soon, remove, name)
+        streams = stack.enter_context(ExitStack())
         with _phase(phases, "attach"):
-            pump = _attach(stack, name, body, max_output)
+            pump = _attach(streams, name, body, max_output)
         with _phase(phases, "start"), _our_errors(refusable=True):
             _client(_start_timeout()).start(name)
         with _phase(phases, "run"):
             outcome = _supervise(name, pump, timeout, cancelled)
         if outcome.stopped is not Stopped.END:
-            _stop(name, pump, outcome)
+            _stop(name, pump, outcome, streams)
     outcome.phases = phases
     return outcome
 
@@ -202,25 +203,29 @@ def _create(name: str, config: dict[str, Any]) -> None:
         raise
 
 
-def _attach(stack: ExitStack, name: str, body: bytes, max_output: int) -> Pump:
+def _attach(streams: ExitStack, name: str, body: bytes, max_output: int) -> Pump:
     """Attach before the start, or a short-lived container's output would be lost."""
     one = settings.DOCKER_HOST.startswith("unix://")
-    output = _stream(stack, name, stdin=bool(body) and one, output=True)
+    output = _stream(streams, name, stdin=bool(body) and one, output=True)
     if not body:
         return Pump(output, None, body, max_output)
-    feed = output if one else _stream(stack, name, stdin=True, output=False)
+    feed = output if one else _stream(streams, name, stdin=True, output=False)
     return Pump(output, feed, body, max_output)
 
 
-def _stream(stack: ExitStack, name: str, *, stdin: bool, output: bool) -> socket.socket:
+def _stream(
+    streams: ExitStack, name: str, *, stdin: bool, output: bool
+) -> socket.socket:
     wanted = {"stream": True, "stdin": stdin, "stdout": output, "stderr": output}
     params = {key: int(value) for key, value in wanted.items()}
     with _our_errors():
         raw: Any = _client(_QUICK).attach_socket(name, params=params)
-    # Closing the response closes the socket; forgetting it would do so too early.
-    stack.callback(raw._response.close)
-    # On a unix socket the SDK hands out a SocketIO, over TLS the socket itself.
-    return cast(socket.socket, getattr(raw, "_sock", None) or raw)
+    # On a unix socket the SDK hands out a SocketIO, over TLS the socket itself. Both
+    # live as long as the response they belong to.
+    stream = cast(socket.socket, getattr(raw, "_sock", None) or raw)
+    streams.callback(raw._response.close)
+    streams.callback(stream.close)
+    return stream
 
 
 def _supervise(
@@ -266,7 +271,7 @@ def _was_oom(name: str, exit_code: int) -> bool:
     return False
 
 
-def _stop(name: str, pump: Pump, outcome: Outcome) -> None:
+def _stop(name: str, pump: Pump, outcome: Outcome, streams: ExitStack) -> None:
     """SIGTERM and a short grace where there is time for it, then SIGKILL.
 
     How the request ends is decided already, and the removal kills too: an engine that
@@ -280,7 +285,7 @@ def _stop(name: str, pump: Pump, outcome: Outcome) -> None:
             outcome.stderr, outcome.stderr_cut = pump.stderr, pump.stderr_cut
         # The engine waits for the output to be read before it calls a container dead:
         # with our end still open it would wait for us.
-        pump.close()
+        streams.close()
         kill(name)
     except ContainerEngineError:
         logger.warning("container %s could not be stopped", name, exc_info=True)

@@ -26,12 +26,15 @@ _EXITS = {
     139: "it crashed (SIGSEGV)",
     153: f"it wrote a file larger than {sandbox.FILE_SIZE // sandbox.MEBIBYTE} MiB",
 }
+_NO_NAMES = "a function has no network and no names; localhost is 127.0.0.1"
 # What a program says when a limit of ours stops it, and what that limit is.
 _HINTS = (
     (b"exec format error", "the command is not a program for this machine"),
     (b"read-only file system", "only /tmp is writable"),
     (b"no space left on device", f"{sandbox.SPACE} is all there is to write to"),
     (b"network is unreachable", "a function has no network"),
+    (b"name resolution", _NO_NAMES),
+    (b"eai_again", _NO_NAMES),
     (b"resource temporarily unavailable", f"{sandbox.PIDS} processes are the limit"),
 )
 _NOBODY = "its image names no USER, so it runs as nobody (65534)"

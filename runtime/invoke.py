@@ -117,7 +117,7 @@ def invoke(
     except ContainerEngineError as error:
         # The reason is for the log; the client learns only that it may try again. No
         # traceback: while the engine is away every request comes through here.
-        logger.error("request %s: %s", request.id, error)
+        logger.error("request %s: %s", request.id, str(error))
     answer = answer or _unavailable(record)
     record.phases["total"] = round((time.perf_counter() - started) * 1000, 2)
     return answer

@@ -95,14 +95,6 @@ class Pump:
                     return Stopped.TOO_LARGE
         return Stopped.END
 
-    def close(self) -> None:
-        """Hang up: the other side stops waiting for us to read."""
-        self._ended = True
-        for stream in (self._output, self._input):
-            if stream is not None:
-                with suppress(OSError):
-                    stream.shutdown(socket.SHUT_RDWR)
-
     def discard_stdout(self) -> None:
         """From now on only standard error is of interest: the answer is decided."""
         self._stdout, self._stdout_size, self._max_output = [], 0, 1 << 62

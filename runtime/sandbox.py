@@ -68,6 +68,10 @@ def container_config(
         "Labels": labels,
         "Healthcheck": {"Test": ["NONE"]},
         "StopSignal": "SIGKILL",
+        # A network namespace with nothing but `lo`, as `none` alone gives it too, but
+        # without the hook that starts a dockerd to tell it so: half of a start. The
+        # price is an /etc/hosts without `localhost`.
+        "NetworkDisabled": True,
         "Tty": False,
         "AttachStdin": reads_body,
         "OpenStdin": reads_body,

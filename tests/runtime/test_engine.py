@@ -18,6 +18,7 @@ from runtime import engine, removal
 from runtime.errors import ContainerEngineError, ImageMissing
 from runtime.invoke import Answer
 from tests.fixtures.functions import (
+    SDK_LEAVES_SOCKETS,
     Runner,
     docker,
     function_image,
@@ -66,7 +67,10 @@ def test_every_limit_is_seen_from_outside(runner: Runner) -> None:
     assert host["LogConfig"]["Type"] == "none"
     assert (host["Binds"], found["Mounts"]) == (None, [])
     assert found["Config"]["User"] == "65534:65534"
-    assert list(found["NetworkSettings"]["Networks"]) == ["none"]
+    assert found["Config"]["NetworkDisabled"] is True
+    assert not any(
+        n["IPAddress"] for n in found["NetworkSettings"]["Networks"].values()
+    )
 
 
 def test_every_limit_is_felt_inside(runner: Runner) -> None:
@@ -197,12 +201,12 @@ def on_own_engine(
     own_engine: OwnEngine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> OwnEngine:
     settings.DOCKER_HOST = own_engine.host
-    settings.ZERVERLESS_COLD_START_TIMEOUT = 2
-    monkeypatch.setattr(engine, "_QUICK", 2)
+    settings.ZERVERLESS_COLD_START_TIMEOUT = 1
+    monkeypatch.setattr(engine, "_QUICK", 1)
     return own_engine
 
 
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # the SDK's sockets
+@SDK_LEAVES_SOCKETS
 def test_a_killed_daemon_is_503_until_it_is_back(
     on_own_engine: OwnEngine, runner: Runner
 ) -> None:
@@ -224,7 +228,7 @@ def test_a_killed_daemon_is_503_until_it_is_back(
         engine.remove(orphan.id)
 
 
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@SDK_LEAVES_SOCKETS
 def test_a_frozen_daemon_holds_nobody_up_for_long(
     on_own_engine: OwnEngine, runner: Runner
 ) -> None:

@@ -14,7 +14,14 @@ import pytest
 from runtime import engine, errors, failure
 from runtime.invoke import Answer
 from runtime.pump import Stopped
-from tests.fixtures.functions import ROOT, Runner, docker, function_image, image_of
+from tests.fixtures.functions import (
+    ROOT,
+    SDK_LEAVES_SOCKETS,
+    Runner,
+    docker,
+    function_image,
+    image_of,
+)
 
 
 def environment_of(answer: Answer) -> dict[str, str]:
@@ -131,7 +138,7 @@ def test_a_failure_keeps_its_log_clean_and_out_of_the_answer(runner: Runner) -> 
     assert answer.body == b""
 
 
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # the SDK's socket
+@SDK_LEAVES_SOCKETS
 def test_what_fails_at_the_engine_stays_in_our_log(
     runner: Runner, settings: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
@@ -230,6 +237,7 @@ def test_the_example_of_the_original_design_answers(runner: Runner) -> None:
         (b"/app: Permission denied", "", "runs as nobody"),
         (b"/app: Permission denied", "root", "exit code 1."),
         (b"exec /app: exec format error", "", "not a program for this machine"),
+        (b"socket.gaierror: Temporary failure in name resolution", "", "127.0.0.1"),
         (b"[Errno 30] Read-only file system: 'x'", "", "only /tmp is writable"),
     ],
 )
