@@ -21,7 +21,7 @@ format: ## format the code and fix what can be fixed
 	@scripts/venv dev
 	@.venv/bin/ruff check --fix --quiet . ; .venv/bin/ruff format .
 
-bench: ## measure requests per second and latency, cold and warm
+bench: ## measure requests per second and latency (longer: make bench ARGS=20)
 	@exec $(stay) scripts/bench $(ARGS)
 
 stop: ## stop the Docker Engine and PostgreSQL that were started from here
