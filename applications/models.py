@@ -218,6 +218,7 @@ class Sync(Work):
         POLL = "poll"
         MANUAL = "manual"
         COMMAND = "command"
+        REPAIR = "repair"
 
     application = models.ForeignKey(
         Application, on_delete=models.CASCADE, related_name="syncs"

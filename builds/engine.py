@@ -165,6 +165,12 @@ def image(reference: str) -> ImageInfo | None:
     )
 
 
+def ids() -> frozenset[str]:
+    """The ids of all images the daemon has."""
+    with _api() as api:
+        return frozenset(api.images(quiet=True))
+
+
 def platform() -> tuple[str, str]:
     """The daemon's operating system and architecture, in an image's words."""
     with _api() as api:

@@ -14,21 +14,37 @@ from applications.manifest import FunctionSpec
 from applications.models import Application, Function
 from applications.plan import Live
 from applications.work import State
+from builds import engine
+from builds.errors import BuildEngineError
 from builds.models import Build
 from runtime.models import Deployment, Installation
 
 
 def observe(application: Application) -> dict[str, Live | None]:
-    """What serves at each declared path, or will once its active build ends."""
+    """What serves at each declared path, or will once its active build ends.
+
+    A deployment whose image somebody removed from the daemon serves nothing.
+    """
     functions = Function.objects.declared().filter(application=application)
-    return {function.path: _target_of(function) for function in functions}
+    gone = {row.pk for row in without_image()}
+    return {function.path: _target_of(function, gone) for function in functions}
 
 
-def _target_of(function: Function) -> Live | None:
+def without_image() -> list[Deployment]:
+    """Live deployments whose image the daemon no longer has; none while it is away."""
+    rows = list(Deployment.objects.live().select_related("function__application"))
+    try:
+        present = engine.ids() if rows else frozenset()
+    except BuildEngineError:
+        return []
+    return [row for row in rows if row.image_id not in present]
+
+
+def _target_of(function: Function, gone: set[int]) -> Live | None:
     build = function.builds.active().order_by("-order", "-pk").first()
     if build is None:
         live = function.deployments.live().select_related("build").first()
-        build = live.build if live else None
+        build = live.build if live and live.pk not in gone else None
     if build is None:
         return None
     return Live(build.key, FunctionSpec.from_dict(build.spec).config())

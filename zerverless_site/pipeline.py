@@ -125,6 +125,12 @@ def sweep() -> None:
     queue.hint()
 
 
+def heal() -> None:
+    """Ensure what is live can run: an image removed behind our back is built again."""
+    for deployment in deploy.without_image():
+        request_sync(deployment.function.application, Sync.Trigger.REPAIR)
+
+
 def clean_up() -> None:
     """Free what nothing needs any more: last in the file as it is last in life."""
     cleanup.sweep(cleanup.survey())

@@ -32,6 +32,7 @@ class Entry:
 SCHEDULE = (
     Entry("poll_due", 10),
     Entry("sweep", 10),
+    Entry("heal", 60),
     Entry("clean_up", 3600),
 )
 

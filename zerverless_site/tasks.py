@@ -31,6 +31,10 @@ def sweep() -> None:
     pipeline.sweep()
 
 
+def heal() -> None:
+    pipeline.heal()
+
+
 def clean_up() -> None:
     pipeline.clean_up()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import docker
 import pytest
 from django.utils import timezone
 
@@ -238,6 +239,24 @@ def test_a_removed_application_is_off_the_air_at_once(
     again = Application(namespace="alice", name="app", repo_url=application.repo_url)
     again.save()
     assert Application.objects.named("alice/app") == again
+
+
+def test_an_image_removed_behind_our_back_is_built_again(
+    application: Application, docker_client: docker.DockerClient
+) -> None:
+    """Threats 40, 119: never pulled, always built from the commit."""
+    push(application)
+    first = live()
+    assert first is not None
+    docker_client.images.remove(first.image_id, force=True)
+    pipeline.heal()
+    (sync,) = Sync.objects.filter(state=State.QUEUED)
+    pipeline.reconcile(sync.pk)
+    pipeline.run_builds()
+    second = live()
+    assert second is not None
+    assert second.number == 2
+    assert docker_client.images.get(second.image_id).tags
 
 
 def test_polling_finds_the_push(application: Application, repo: Repository) -> None:
