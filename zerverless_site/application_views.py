@@ -15,6 +15,7 @@ from django.views.decorators.http import (
     require_POST,
 )
 
+from applications import names
 from applications.connection import Connection
 from applications.forms import AddForm
 from applications.fragments import fragment, unless_seen, version
@@ -81,7 +82,7 @@ def application_new(request: HttpRequest) -> HttpResponse:
 def _own(request: HttpRequest) -> str:
     """The namespace a person probably wants: their own name, where it can be one."""
     name = request.user.get_username().lower()
-    return "" if name == "admin" else name
+    return "" if names.namespace_problem(name) else name
 
 
 def _added(request: HttpRequest, form: AddForm) -> HttpResponse:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 from django.conf import settings
@@ -48,6 +49,15 @@ class AdministratorForm(UserCreationForm):  # type: ignore[type-arg]
     class Meta(UserCreationForm.Meta):
         model = User
         fields = ("username",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        name = self.fields["username"]
+        name.label, name.help_text = "Name", ""
+        name.initial = settings.ZERVERLESS_ADMIN_USERNAME
+        first, again = self.fields["password1"], self.fields["password2"]
+        first.help_text = "At least 8 characters, and not one of the common ones."
+        again.label, again.help_text = "The same again", ""
 
 
 def claim(token: str, form: AdministratorForm) -> User | None:

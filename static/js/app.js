@@ -31,7 +31,8 @@
     const button = event.target.closest("[data-copy]");
     if (!button) return;
     const said = button.textContent;
-    await navigator.clipboard.writeText(button.dataset.copy);
+    const { copy, copyFrom } = button.dataset;
+    await navigator.clipboard.writeText(copy || document.getElementById(copyFrom).textContent);
     button.textContent = "Copied";
     setTimeout(() => { button.textContent = said; }, 1500);
   });

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.template.loader import get_template
 from django.test import Client
 from django.urls import get_resolver, reverse
 
@@ -195,3 +196,24 @@ def test_an_unknown_address_says_so(dashboard: Client) -> None:
     response = dashboard.get("/-/builds/999999")
     assert response.status_code == 404
     assert b"To the overview" in response.content
+
+
+@pytest.mark.parametrize("page", ["400.html", "403.html", "404.html", "500.html"])
+def test_error_pages_need_neither_request_nor_database(page: str, pages: None) -> None:
+    assert "To the overview" in get_template(page).render()
+
+
+def test_an_expired_form_says_what_to_do(visitor: Client) -> None:
+    response = visitor.post(reverse("login"), {"username": "ana"})
+    assert response.status_code == 403
+    assert b"This form has expired" in response.content
+
+
+def test_the_theme_is_kept_in_a_cookie_of_the_dashboard(dashboard: Client) -> None:
+    told = {"theme": "dark", "next": reverse("system")}
+    response = dashboard.post(reverse("theme"), told)
+    assert response.headers["Location"] == reverse("system")
+    assert response.cookies["zerverless_theme"]["path"] == "/-/"
+    assert b'data-theme="dark"' in dashboard.get(reverse("overview")).content
+    dashboard.post(reverse("theme"), {"theme": "system"})
+    assert b"data-theme" not in dashboard.get(reverse("overview")).content

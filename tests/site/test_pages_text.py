@@ -140,3 +140,9 @@ def test_the_settings_page_shows_no_secret(
     body = dashboard.get(reverse("system")).content
     assert b"hunter2" not in body
     assert b"postgres://***@db/zv" in body
+
+
+def test_the_phases_of_a_request_fill_the_bar() -> None:
+    bars = tags.phases({"start": 100.0, "run": 300.0, "total": 404.0})["bars"]
+    assert bars == [("start", 100.0, 0.0, 25.0), ("run", 300.0, 25.0, 75.0)]
+    assert tags.phases({})["bars"] == []

@@ -177,6 +177,18 @@ def limits(config: dict[str, Any]) -> list[str]:
     return said
 
 
+@register.inclusion_tag("runtime/_phases.html")
+def phases(milliseconds: dict[str, float]) -> dict[str, Any]:
+    """A bar of what a request spent its time on, and the same in words."""
+    parts = {name: took for name, took in milliseconds.items() if name != "total"}
+    whole = sum(parts.values()) or 1
+    bars, left = [], 0.0
+    for name, took in parts.items():
+        bars.append((name, took, round(left, 2), round(100 * took / whole, 2)))
+        left += 100 * took / whole
+    return {"bars": bars}
+
+
 @register.filter
 def status_class(status: int) -> str:
     """The tone of an HTTP status."""
