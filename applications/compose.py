@@ -261,7 +261,7 @@ def _place(mark: Any) -> Place:
 def _in_our_words(error: MarkedYAMLError) -> str:
     problem = str(error.problem or error.context or "")
     if "'\\t'" in problem:
-        return "a tab cannot begin or indent a value, use spaces"
+        return "a tab cannot stand here, use spaces"
     if "mapping values are not allowed" in problem:
         return 'a second ":" on this line, put a text that holds ": " in quotes'
     return visible(problem, 100) or "this cannot be read"

@@ -55,7 +55,8 @@ def _kind(key: dict[str, Any]) -> str:
     if "enum" in key:
         values = [f"`{value}`" for value in _accepted(key)]
         return ("one of " if len(values) > 1 else "") + ", ".join(values)
-    return _KINDS.get(key.get("format", ""), _TYPES.get(key["type"], key["type"]))
+    kind: str = key["type"]
+    return _KINDS.get(key.get("format", ""), _TYPES.get(kind, kind))
 
 
 def _accepted(key: dict[str, Any]) -> list[str]:

@@ -91,7 +91,9 @@ def branch_problem(value: str) -> str:
 
 
 def normal_path(value: str) -> str:
-    """`./a//b/` as `a/b`, the root as `.`; a leading slash and any `..` are kept."""
+    """`./a//b/` as `a/b`, the root as `.`; what has to be refused stays as it is."""
+    if "://" in value:
+        return value
     parts = [part for part in value.split("/") if part not in {"", "."}]
     return ("/" if value.startswith("/") else "") + "/".join(parts) or "."
 

@@ -16,7 +16,9 @@ from applications import keywords
 from applications.errors import Problem
 from applications.positions import Document, Path, visible
 
-_ERRORS_MAX = 1000  # a manifest with ten thousand mistakes need not name them all
+# A manifest with ten thousand mistakes need not name them all, nor cost their time.
+_ERRORS_MAX = 1000
+_UNKNOWN_MAX = 100  # in one mapping
 _NOT_YET = "not supported yet by this version"
 # jsonschema's ValidationError; its types allow for attributes that are not set yet.
 _Error = Any
@@ -78,16 +80,21 @@ def _described(document: Document, error: _Error) -> Iterator[tuple[Path, Proble
 
 def _unknown(error: _Error) -> list[str]:
     known = error.schema.get("properties", {})
-    return [k for k in error.instance if k not in known and not k.startswith("x-")]
+    keys = (k for k in error.instance if k not in known and not k.startswith("x-"))
+    return list(islice(keys, _UNKNOWN_MAX))
 
 
 def _suggestion(key: str, error: _Error) -> str:
-    known = list(error.schema["properties"])
-    by_case = {name.lower(): name for name in known}
+    by_case = {name.lower(): name for name in error.schema["properties"]}
     near = difflib.get_close_matches(key.lower()[:60], by_case, n=1)
     if near:
         return f'did you mean "{by_case[near[0]]}"?'
-    return f"use {', '.join(known)}, or a name that begins with x-"
+    usable = [
+        name
+        for name, rule in error.schema["properties"].items()
+        if rule.get("x-supported") is not False
+    ]
+    return f"use {', '.join(usable)}, or a name that begins with x-"
 
 
 def _missing(error: _Error) -> list[str]:
