@@ -6,7 +6,8 @@ import json
 import os
 import re
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +24,17 @@ class Client:
 
     path: str
     version: str
+
+
+@dataclass(frozen=True)
+class ImageRequest:
+    """One image to make. `dockerfile` is a path inside the context's tar."""
+
+    tag: str
+    dockerfile: str = "Dockerfile"
+    target: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 600
 
 
 def find() -> Client | None:
@@ -67,6 +79,20 @@ def _output(*argv: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout if done.returncode == 0 else ""
+
+
+def command(client: Client, request: ImageRequest) -> list[str]:
+    """The build as a command that reads the context's tar from standard input."""
+    return [
+        client.path,
+        "build",
+        "--progress=plain",
+        f"--tag={request.tag}",
+        f"--file={request.dockerfile}",
+        *([f"--target={request.target}"] if request.target else []),
+        *(f"--label={key}={value}" for key, value in request.labels.items()),
+        "-",
+    ]
 
 
 def environment() -> dict[str, str]:

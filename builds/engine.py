@@ -16,7 +16,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,22 +28,12 @@ from docker.tls import TLSConfig
 from docker.utils import kwargs_from_env
 
 from builds import client, failure, limits, process
+from builds.client import ImageRequest
 from builds.errors import BuildCancelled, BuildEngineError, BuildError
 
 _QUICK = 30  # seconds one call to the image API may take
 _BUILD_LAST_WORDS = 400  # lines kept to explain a failure
 _CONFLICT = 409
-
-
-@dataclass(frozen=True)
-class ImageRequest:
-    """One image to make. `dockerfile` is a path inside the context's tar."""
-
-    tag: str
-    dockerfile: str = "Dockerfile"
-    target: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    seconds: float = 600
 
 
 @dataclass(frozen=True)
@@ -117,35 +107,17 @@ def _run(
 ) -> int:
     binary = client.find()
     if binary is not None:
-        argv, env = _command(binary.path, request), client.environment()
+        argv = client.command(binary, request)
         on_line(limits.sentence())
     else:
-        argv, env = _classic_command(request), client.environment()
+        argv = _classic_command(request)
         on_line(
             "No docker client with BuildKit was found (install docker-buildx, or the "
             "Docker client 20.10 to 22): building with the classic builder, which "
             "knows no cache mounts, no heredocs and no BUILDPLATFORM."
         )
-    context.seek(0)
-    try:
-        return process.run(argv, env, context, on_line, stop, request.seconds)
-    except OSError as error:
-        raise BuildEngineError(f"{argv[0]} cannot be started: {error}.") from error
-
-
-def _command(docker_path: str, request: ImageRequest) -> list[str]:
-    labels = [f"--label={key}={value}" for key, value in request.labels.items()]
-    target = [f"--target={request.target}"] if request.target else []
-    return [
-        docker_path,
-        "build",
-        "--progress=plain",
-        f"--tag={request.tag}",
-        f"--file={request.dockerfile}",
-        *target,
-        *labels,
-        "-",
-    ]
+    env = client.environment()
+    return process.run(argv, env, context, on_line, stop, request.seconds)
 
 
 def image(reference: str) -> ImageInfo | None:

@@ -13,6 +13,7 @@ from builds.errors import BuildEngineError, BuildError
 
 DAEMON_LOST = "the connection to the Docker daemon was lost"
 REASON_LINES = 3
+_NOT_RUN = 126  # a shell's exit codes from here: not started, or killed by a signal
 
 _DAEMON = re.compile(
     rf"(?i){DAEMON_LOST}|cannot connect to the docker daemon|failed to dial grpc"
@@ -63,7 +64,7 @@ def explain(lines: Sequence[str], code: int) -> BuildError | BuildEngineError:
     # First, because the rest of such a line is the user's own command.
     if exit_code := _EXIT.search(end):
         return _exited(lines, step, int(exit_code[1]))
-    if _DAEMON.search(end) or code < 0:
+    if _DAEMON.search(end) or code >= _NOT_RUN:
         return BuildEngineError(f"Docker went away during the build: {end or code}")
     if frontend := _FRONTEND.search(step):
         return FrontendUnavailable(f"{frontend[1]} cannot be had: {end}")

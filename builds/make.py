@@ -15,8 +15,9 @@ from applications.models import Function
 from applications.repository import Snapshot
 from applications.work import Lease
 from builds import context, engine, images
+from builds.client import ImageRequest
 from builds.context import Context, Limits
-from builds.engine import BuiltImage, ImageRequest
+from builds.engine import BuiltImage
 from builds.errors import BuildCancelled, BuildEngineError, BuildError
 from builds.failure import FrontendUnavailable
 from builds.log import Writer

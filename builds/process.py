@@ -1,8 +1,11 @@
-"""Runs one command that must die with us: its lines, its deadline, its cancellation."""
+"""Runs one command that must die with us: its lines, its deadline, its cancellation.
+
+SIGKILL and nothing milder: the Docker client answers a SIGTERM by waiting for the
+running step, while a broken connection makes the daemon stop it within 0.1 s.
+"""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import selectors
 import signal
@@ -16,8 +19,23 @@ from builds.lines import Splitter
 
 TICK = 0.2  # seconds between two looks at `stop`
 _CHUNK = 1 << 16
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-_libc = ctypes.CDLL(None, use_errno=True)
+_LAST = 10  # seconds a command may take to end after it closed its output
+
+# Standard input is a pipe only this process can write to. When it closes, because a
+# worker was killed and could not clean up, the guard kills the group (preexec_fn, for
+# a death signal, is unsafe beside threads and would reach the client only, not its
+# plugins). The command reads the file whose descriptor is the first argument.
+_GUARDED = """
+exec 4<"/dev/fd/$1" || exit 126
+shift
+exec 3<&0
+{ read -r _; kill -KILL 0; } <&3 3<&- 4<&- >/dev/null 2>&1 &
+guard=$!
+"$@" 3<&- <&4 4<&-
+status=$?
+kill -KILL "$guard" && wait "$guard" 2>/dev/null
+exit "$status"
+"""
 
 
 class Stopped(Exception):
@@ -38,46 +56,45 @@ def run(
 ) -> int:
     """The command's exit code, after `on_line` had every line it printed.
 
-    `stop` is asked about every TICK. Raises Stopped or TimedOut once the command and
-    its children are gone, OSError when it cannot be started.
+    `stdin` must be a real file, read from its beginning; `stop` is asked about every
+    TICK. A command that cannot be started ends with 126 or 127, as in a shell. Raises
+    Stopped or TimedOut once the command and its children are gone.
     """
     deadline = time.monotonic() + seconds
     with _started(argv, env, stdin) as child:
         for data in _output(child, stop, deadline):
             for line in data:
                 on_line(line)
-        return child.wait()
+        try:
+            return child.wait(_LAST)
+        except subprocess.TimeoutExpired:
+            raise TimedOut from None
 
 
 @contextmanager
 def _started(
     argv: Sequence[str], env: Mapping[str, str], stdin: BinaryIO
 ) -> Iterator[subprocess.Popen[bytes]]:
+    file = stdin.fileno()
     child = subprocess.Popen(
-        argv,
+        ["/bin/sh", "-c", _GUARDED, "build", str(file), *argv],
         env=dict(env),
-        stdin=stdin,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        pass_fds=(file,),
         start_new_session=True,
-        preexec_fn=_die_with_parent,
     )
     try:
         yield child
     finally:
-        # SIGKILL, not SIGTERM: the Docker client answers a SIGTERM by waiting for the
-        # running step; a broken connection makes the daemon stop it within 0.1 s.
-        if child.poll() is None:
+        # Not once the leader is reaped: its number may belong to somebody else then.
+        if child.returncode is None:
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
-        if child.stdout:
-            child.stdout.close()
-
-
-def _die_with_parent() -> None:
-    # A worker that gets SIGKILL cannot clean up; the kernel kills the client for it,
-    # and the daemon stops the step when the connection breaks.
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        for pipe in (child.stdin, child.stdout):
+            if pipe:
+                pipe.close()
 
 
 def _output(

@@ -18,7 +18,8 @@ from applications.manifest import FunctionSpec
 from applications.models import Application, Function, Revision, Sync
 from builds import build as work
 from builds import engine, log
-from builds.engine import BuiltImage, ImageRequest
+from builds.client import ImageRequest
+from builds.engine import BuiltImage
 from builds.models import Build
 from tests.fixtures.git import Repository
 from tests.fixtures.rows import make_application

@@ -141,8 +141,9 @@ def test_a_failure_is_one_sentence(
     assert "\n" not in error.message
 
 
-def test_a_client_killed_by_a_signal_is_ours() -> None:
-    assert isinstance(explain([], -9), BuildEngineError)
+@pytest.mark.parametrize("code", [126, 127, 137])
+def test_a_client_that_did_not_run_to_its_end_is_ours(code: int) -> None:
+    assert isinstance(explain([], code), BuildEngineError)
 
 
 def test_a_deadline_names_the_step_it_fell_in() -> None:

@@ -81,13 +81,13 @@ WORKER = """
 import io, sys, tarfile, tempfile
 import django
 django.setup()
-from builds import engine
+from builds import client, engine
 with tempfile.TemporaryFile() as file:
     with tarfile.open(fileobj=file, mode="w") as tar:
         info = tarfile.TarInfo("Dockerfile")
         info.size = len(sys.argv[2])
         tar.addfile(info, io.BytesIO(sys.argv[2].encode()))
-    engine.build(engine.ImageRequest(sys.argv[1]), file, print, lambda: False)
+    engine.build(client.ImageRequest(sys.argv[1]), file, print, lambda: False)
 """
 
 
