@@ -12,3 +12,28 @@ pytest_plugins = [
     f"tests.fixtures.{path.stem}"
     for path in sorted(Path(__file__).parent.joinpath("fixtures").glob("[!_]*.py"))
 ]
+
+# What touches the database: these run a second time, on PostgreSQL.
+_DATABASE = {"db", "transactional_db", "stack"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--database-only",
+        action="store_true",
+        help="only tests that touch the database (for the run on PostgreSQL)",
+    )
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    if config.getoption("--database-only"):
+        chosen = [item for item in items if _touches_database(item)]
+        config.hook.pytest_deselected(items=[i for i in items if i not in chosen])
+        items[:] = chosen
+
+
+def _touches_database(item: pytest.Item) -> bool:
+    fixtures = getattr(item, "fixturenames", [])
+    return bool(_DATABASE.intersection(fixtures)) or any(item.iter_markers("django_db"))
