@@ -113,7 +113,7 @@ def run_once(
             pump = _attach(streams, name, body, max_output)
         with _phase(phases, "start"), _our_errors(refusable=True):
             _client(_start_timeout()).start(name)
-        with _phase(phases, "run"):
+        with _phase(phases, "run"), _our_errors():
             outcome = _supervise(name, pump, timeout, cancelled)
         if outcome.stopped is not Stopped.END:
             _stop(name, pump, outcome, streams)

@@ -19,6 +19,9 @@ TOTAL_MAX = 64 * 1024
 FIELDS_MAX = 1000
 _FIELD_NAME_MAX = 128
 _FORM = "application/x-www-form-urlencoded"
+_PARTS = "multipart/form-data"
+_BOUNDARY = re.compile(r'boundary="?([^";,]{1,70})')
+_PART_NAME = re.compile(rb'(?i)\r\ncontent-disposition:[^\r\n]*[ ;]name="([^"\r\n]*)"')
 # `Proxy:` would become HTTP_PROXY, which HTTP clients believe (httpoxy). The two that
 # describe the body have CGI names of their own; the rest is between two hops only.
 _NOT_PASSED = frozenset(
@@ -172,7 +175,7 @@ def _query_fields(query: str) -> Fields:
 
 def _has_fields(content_type: str) -> bool:
     kind = _kind(content_type)
-    return kind in {_FORM, "application/json"} or kind.endswith("+json")
+    return kind in {_FORM, _PARTS, "application/json"} or kind.endswith("+json")
 
 
 def _kind(content_type: str) -> str:
@@ -185,9 +188,27 @@ def _body_fields(content_type: str, body: bytes) -> Fields:
         if _kind(content_type) == _FORM:
             text = body.decode("utf-8", "replace")
             return parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX)
+        if _kind(content_type) == _PARTS:
+            return _part_fields(content_type, body)
         return _json_fields(body)
     except (ValueError, RecursionError):
         return []  # not what it says it is; the function gets it as it came
+
+
+def _part_fields(content_type: str, body: bytes) -> Fields:
+    """The text fields of a multipart form (RFC 7578); files are left to the body."""
+    boundary = _BOUNDARY.search(content_type)
+    if not boundary:
+        return []
+    mark = b"\r\n--" + boundary[1].encode("utf-8", "replace")
+    fields: Fields = []
+    for part in (b"\r\n" + body).split(mark, FIELDS_MAX + 1)[1:-1]:
+        head, _, value = part.partition(b"\r\n\r\n")
+        name = _PART_NAME.search(head)
+        if name and b"filename" not in head.lower():
+            pair = name[1].decode("utf-8", "replace"), value.decode("utf-8", "replace")
+            fields.append(pair)
+    return fields
 
 
 def _json_fields(body: bytes) -> Fields:

@@ -147,6 +147,11 @@ class Pump:
             self._ended = True
             return
         self._frames += data
+        self._take_frames()
+        if self._stderr_size > _FREE_STDERR:
+            time.sleep(_SLOWLY)
+
+    def _take_frames(self) -> None:
         while len(self._frames) >= _HEADER.size:
             stream, size = _HEADER.unpack_from(self._frames)
             end = _HEADER.size + size
@@ -164,5 +169,3 @@ class Pump:
         self._stderr_size += len(data)
         self._stderr_tail += data
         del self._stderr_tail[:-STDERR_TAIL]
-        if self._stderr_size > _FREE_STDERR:
-            time.sleep(_SLOWLY)

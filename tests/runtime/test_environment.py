@@ -190,6 +190,37 @@ def test_body_fields_become_inputs(
     assert {k: v for k, v in found.items() if k.startswith("INPUT_")} == expected
 
 
+def test_a_multipart_form_gives_its_texts_and_not_its_files() -> None:
+    text = b'Content-Disposition: form-data; name="title"\r\n\r\nHello\r\nyou'
+    upload = (
+        b'Content-Disposition: form-data; name="file"; filename="a.txt"\r\n'
+        b"Content-Type: text/plain\r\n\r\ncontent"
+    )
+    body = b"--b\r\n" + text + b"\r\n--b\r\n" + upload + b"\r\n--b--\r\n"
+    found = environment(
+        headers=[("content-type", 'multipart/form-data; boundary="b"')], body=body
+    )
+    assert {k: v for k, v in found.items() if k.startswith("INPUT_")} == {
+        "INPUT_TITLE": "Hello\r\nyou"
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data", b"--b\r\n\r\n"),
+        ("multipart/form-data; boundary=b", b""),
+        ("multipart/form-data; boundary=b", b"no boundary here"),
+        ("multipart/form-data; boundary=b", b"--b\r\n\r\nno name\r\n--b--"),
+        ("multipart/form-data; boundary=b", b"--b" * 20_000),
+    ],
+)
+def test_a_broken_multipart_form_has_no_fields(kind: str, body: bytes) -> None:
+    """Threat 75."""
+    found = environment(headers=[("content-type", kind)], body=body)
+    assert not any(name.startswith("INPUT_") for name in found)
+
+
 def test_the_query_wins_over_the_body() -> None:
     found = environment(headers=[FORM], body=b"a=body&b=body", query="a=query")
     assert (found["INPUT_A"], found["INPUT_B"]) == ("query", "body")
