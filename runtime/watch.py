@@ -80,8 +80,9 @@ class Watch:
 
     def _look(self) -> None:
         try:
-            self._refresh()
+            # The row first: cleanup takes containers of an unknown gateway for lost.
             self._beat()
+            self._refresh()
             self._check_migrations()
         except DatabaseError as error:
             if not self._failing:  # once, not four times a second

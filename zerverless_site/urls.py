@@ -5,9 +5,10 @@ from __future__ import annotations
 from django.contrib import admin
 from django.contrib.auth import views as auth
 from django.contrib.auth.decorators import login_not_required
-from django.urls import URLPattern, URLResolver, include, path
+from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.generic import RedirectView
 
+from runtime.django_view import function_view
 from zerverless_site import application_views, views
 
 _to_dashboard = login_not_required(RedirectView.as_view(url="/-/"))
@@ -69,5 +70,11 @@ urlpatterns = [
     path("admin", _to_admin),
     path("admin/", _to_admin),
     path("-/", include(_control_plane)),
-    # Last: /<namespace>/<path> is a function (runtime.django_view.function_view).
+    # Last: /<namespace>/<path> is a function. A name never begins with a hyphen, so
+    # nothing below /-/ can get here.
+    re_path(
+        r"^(?P<namespace>[a-z0-9][a-z0-9-]*)(?:/(?P<path>[\s\S]*))?\Z",
+        function_view,
+        name="function_call",
+    ),
 ]
