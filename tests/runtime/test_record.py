@@ -1,0 +1,75 @@
+"""Invocation rows, written behind the answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from runtime import record
+from runtime.errors import FunctionFailed
+from runtime.invoke import Answer, Record, Request, Route
+from runtime.models import Invocation
+from tests.fixtures.rows import make_application
+
+
+def make_row(function: Any, number: int = 1, **fields: Any) -> Invocation:
+    route = Route(function.pk, 0, 1, "alice", "/api", "sha256:0", "abc")
+    request = Request(id=f"{number:032x}", method="GET", raw_path="/alice/api")
+    answer = Answer(200, [], b"body", None, Record({"run": 1.5}, 0))
+    row = record.row(route, request, answer, timezone.now(), 12.3456)
+    row.deployment_id = None
+    for name, value in fields.items():
+        setattr(row, name, value)
+    return row
+
+
+@pytest.fixture
+def function(db: None) -> Any:
+    application = make_application(namespace="alice")
+    return application.functions.create(namespace="alice", path="/api")
+
+
+def test_a_row_says_what_happened(function: Any) -> None:
+    record.write([make_row(function)])
+    row = Invocation.objects.get()
+    assert (row.status, row.response_bytes, row.duration_ms) == (200, 4, 12.346)
+    assert row.phases == {"run": 1.5}
+
+
+def test_text_is_fit_for_both_databases(function: Any) -> None:
+    """Threat 81."""
+    route = Route(function.pk, 0, 1, "alice", "/api", "sha256:0", "abc")
+    request = Request(id="1" * 32, method="GET", raw_path="/" + "x" * 9000)
+    error = FunctionFailed("a\0b" + "y" * 1000)
+    answer = Answer(502, [], b"", error, Record({}, 1, "log\0\ud800"))
+    row = record.row(route, request, answer, timezone.now(), 1)
+    row.deployment_id = None
+    record.write([row])
+    stored = Invocation.objects.get()
+    assert (len(stored.path), len(stored.error)) == (500, 500)
+    assert "\0" not in stored.error + stored.stderr
+    assert stored.error_code == "ZV502"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_deleted_function_spoils_no_other_row() -> None:
+    """Threat 73."""
+    application = make_application(namespace="alice")
+    kept = application.functions.create(namespace="alice", path="/kept")
+    gone = application.functions.create(namespace="alice", path="/gone")
+    rows = [make_row(kept, 1), make_row(gone, 2), make_row(kept, 3)]
+    gone.delete()
+    record.write(rows)
+    assert Invocation.objects.count() == 2
+
+
+def test_a_full_queue_drops_and_counts(
+    function: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "QUEUE_MAX", 2)
+    recorder = record.Recorder()
+    for number in range(5):
+        recorder.put(make_row(function, number))
+    assert recorder.dropped == 3
