@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from builds import client, engine
+from builds import engine
 from builds.errors import BuildEngineError, BuildError
 from tests.builds.conftest import Maker
 
@@ -104,16 +104,6 @@ def test_a_build_cannot_say_what_its_image_is(make_image: Maker) -> None:
     assert engine.image(make_image.tag("x")) == built
     with pytest.raises(BuildError, match="exit code 1"):
         make_image(f"FROM busybox\nRUN printf '{faked}' 1; exit 1\n{CMD}")
-
-
-def test_no_login_of_the_host_reaches_the_client(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("DOCKER_CONFIG", "/root/.docker")
-    monkeypatch.setenv("DOCKER_AUTH_CONFIG", "secret")
-    environment = client.environment()
-    assert "DOCKER_AUTH_CONFIG" not in environment
-    assert "docker-config" in environment["DOCKER_CONFIG"]
 
 
 def test_a_build_step_cannot_reach_the_daemon(make_image: Maker) -> None:

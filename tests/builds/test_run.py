@@ -14,8 +14,10 @@ from django.utils import timezone
 from applications.work import MAX_ATTEMPTS, Lease, State
 from builds import build as work
 from builds import engine, images
+from builds.log import Writer
 from builds.models import Build
 from tests.builds.conftest import GOOD, Project, good, text
+from tests.fixtures.docker import Daemon
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -198,3 +200,32 @@ class TestOurFaults:
         monkeypatch.setattr(timezone, "now", lambda: now)
         tags = {project.built(good()).image_tag for _ in range(2)}
         assert len(tags) == 2
+
+    def test_a_daemon_killed_in_mid_build_is_survived(
+        self,
+        project: Project,
+        own_daemon: Daemon,
+        docker_client: Any,
+        settings: Any,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Issue point 5: nobody has to do anything but start it again."""
+        own_daemon.load(docker_client, "busybox:latest")
+        settings.DOCKER_HOST = own_daemon.host
+        real = Writer.add
+
+        def killing(writer: Writer, line: str) -> None:
+            if " going" in line:
+                own_daemon.kill()
+            real(writer, line)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Writer, "add", killing)
+            build = project.built({"Dockerfile": SLOW})
+        assert (build.state, build.attempt) == (State.QUEUED, 1), text(build)
+        own_daemon.start()
+        build = self.next_attempt()
+        assert (build.state, build.attempt) == (State.SUCCEEDED, 2), text(build)
+
+
+SLOW = "FROM busybox\nRUN echo going; sleep 2\nCMD true\n"
