@@ -36,7 +36,7 @@ FRAGMENTS = [
     "function_part",
 ]
 POST_ONLY = ["application_sync", "build_cancel", "theme", "logout", "connection_result"]
-OPEN = {"login", "setup", "theme"}
+OPEN = {"login", "setup", "theme", "function_call"}
 
 
 @pytest.fixture
