@@ -116,7 +116,7 @@ def run_once(
         with _phase(phases, "run"), _our_errors():
             outcome = _supervise(name, pump, timeout, cancelled)
         if outcome.stopped is not Stopped.END:
-            _stop(name, pump, outcome, streams)
+            _stop(name, pump, outcome)
     outcome.phases = phases
     return outcome
 
@@ -271,24 +271,24 @@ def _was_oom(name: str, exit_code: int) -> bool:
     return False
 
 
-def _stop(name: str, pump: Pump, outcome: Outcome, streams: ExitStack) -> None:
-    """SIGTERM and a short grace where there is time for it, then SIGKILL.
+def _stop(name: str, pump: Pump, outcome: Outcome) -> None:
+    """SIGTERM and a short grace where there is time for it.
 
-    How the request ends is decided already, and the removal kills too: an engine that
-    fails here must not change the answer.
+    SIGKILL comes with the removal, behind the answer and after our end of the streams
+    is closed: the engine calls a container dead only when its output has been read,
+    and with that end still open it would wait for us.
     """
+    if outcome.stopped is not Stopped.DEADLINE:
+        return
     try:
-        if outcome.stopped is Stopped.DEADLINE:
-            kill(name, "SIGTERM")
-            pump.discard_stdout()
+        kill(name, "SIGTERM")
+        pump.discard_stdout()
+        with _our_errors():
             pump.run(time.monotonic() + _GRACE, lambda: False)
-            outcome.stderr, outcome.stderr_cut = pump.stderr, pump.stderr_cut
-        # The engine waits for the output to be read before it calls a container dead:
-        # with our end still open it would wait for us.
-        streams.close()
-        kill(name)
     except ContainerEngineError:
+        # How the request ends is decided already; a failing engine does not change it.
         logger.warning("container %s could not be stopped", name, exc_info=True)
+    outcome.stderr, outcome.stderr_cut = pump.stderr, pump.stderr_cut
 
 
 @contextmanager

@@ -35,9 +35,9 @@ def test_what_does_not_end_is_stopped_within_a_second(
     answer = runner.misbehave(what, **ENDLESS)
     assert (answer.status, answer.error and answer.error.code) == (504, "ZV504")
     # From the start of the program: the making of a container is not its time.
-    assert 1000 <= answer.record.phases["run"] < 2000
     phases = answer.record.phases
-    assert phases["total"] - phases["create"] - phases["start"] < 2500
+    made = phases["create"] + phases["attach"] + phases["start"]
+    assert 1000 <= phases["total"] - made <= 2000
 
 
 def test_sigterm_comes_before_sigkill(runner: Runner) -> None:
