@@ -41,7 +41,7 @@ def test_the_thin_path_works(runner: Runner) -> None:
 
 
 def test_a_function_knows_what_it_is_and_until_when(runner: Runner) -> None:
-    before = time.time()
+    before = int(time.time() * 1000)
     found = environment_of(
         runner.misbehave("environment", timeout=9, env={"GREETING": "hello", "A": "ü"})
     )
@@ -60,8 +60,8 @@ def test_a_function_knows_what_it_is_and_until_when(runner: Runner) -> None:
     }
     assert found.items() >= expected.items()
     assert re.fullmatch("[0-9a-f]{32}", found["ZERVERLESS_INVOCATION_ID"])
-    deadline = int(found["ZERVERLESS_DEADLINE"]) / 1000
-    assert before + 9 <= deadline <= time.time() + 9
+    deadline = int(found["ZERVERLESS_DEADLINE"])
+    assert before + 9000 <= deadline <= time.time() * 1000 + 9000
 
 
 def test_a_manifest_cannot_pretend_to_be_the_request(runner: Runner) -> None:
@@ -143,10 +143,10 @@ def test_what_fails_at_the_engine_stays_in_our_log(
     runner: Runner, settings: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     """Threat 83: a uniform answer; the daemon's words and address are for us."""
-    settings.DOCKER_HOST = f"unix://{tmp_path}/nobody.sock"
+    host, settings.DOCKER_HOST = settings.DOCKER_HOST, f"unix://{tmp_path}/nobody.sock"
     with caplog.at_level(logging.ERROR):
         answer = runner.call("sha256:1", request={"id": "0123456789abcdef"})
-    settings.DOCKER_HOST = "unix:///var/run/docker.sock"
+    settings.DOCKER_HOST = host
     assert (answer.status, answer.body, answer.headers) == (503, b"", [])
     assert "docker" not in str(answer.error).lower()
     assert str(tmp_path) not in str(answer.error)
