@@ -26,7 +26,30 @@ _SECRETS = re.compile(
     """
 )
 
+# One of these is in every text the pattern matches. Nearly no line has one, and looking
+# for them takes a twentieth of the pattern's time: every line of the log comes here.
+_SIGNS = (
+    "://",
+    "%3a%2f%2f",
+    "token",
+    "secret",
+    "passw",
+    "apikey",
+    "api_key",
+    "api-key",
+    "signature",
+    "authorization",
+    "basic",
+    "bearer",
+    *(f"gh{kind}_" for kind in "opsur"),
+    "github_pat_",
+    "glpat-",
+)
+
 
 def redact(text: str) -> str:
     """`text` with every credential replaced by `***`."""
+    folded = text.casefold()
+    if not any(sign in folded for sign in _SIGNS):
+        return text
     return _SECRETS.sub(lambda m: next(filter(None, m.groups()), "") + "***", text)
