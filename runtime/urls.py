@@ -23,6 +23,7 @@ register_converter(RestConverter, "rest")
 
 urlpatterns = [
     path("functions/", views.functions, name="functions"),
+    path("partials/functions", views.functions_part, name="functions_part"),
     path("functions/<slug:namespace>/<rest:path>", views.function, name="function"),
     path("partials/functions/<int:pk>", views.function_part, name="function_part"),
 ]

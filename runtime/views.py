@@ -30,6 +30,17 @@ INVOCATIONS = 20
 @require_GET
 def functions(request: HttpRequest) -> HttpResponse:
     """All functions, or those of one health, or whose address holds some text."""
+    return render(request, "runtime/function_list.html", _list(request))
+
+
+@fragment
+@require_GET
+def functions_part(request: HttpRequest) -> HttpResponse:
+    """The changing part of the page above."""
+    return unless_seen(request, "runtime/_function_list.html", _list(request))
+
+
+def _list(request: HttpRequest) -> dict[str, Any]:
     health = request.GET.get("health", "")
     text = request.GET.get("q", "").strip()
     rows = serving.with_health(Function.objects.declared()).select_related(
@@ -40,13 +51,13 @@ def functions(request: HttpRequest) -> HttpResponse:
     if text:
         rows = rows.filter(Q(namespace__contains=text) | Q(path__contains=text))
     page = Paginator(rows, PER_PAGE).get_page(request.GET.get("page"))
-    context = {
+    return {
         "page": page,
         "health": health,
         "q": text,
         "filters": FILTERS.items(),
+        "version": version([serving.facts(row) for row in page.object_list]),
     }
-    return render(request, "runtime/function_list.html", context)
 
 
 @require_GET

@@ -38,30 +38,53 @@ SYNCS_SHOWN = 10
 
 @require_GET
 def applications(request: HttpRequest) -> HttpResponse:
-    """All applications, or those of one status or namespace."""
-    rows = Application.objects.present()
+    """All applications, or those of one status."""
+    return render(request, "applications/application_list.html", _list(request))
+
+
+@fragment
+@require_GET
+def applications_part(request: HttpRequest) -> HttpResponse:
+    """The changing part of the page above."""
+    return unless_seen(request, "applications/_application_list.html", _list(request))
+
+
+def _list(request: HttpRequest) -> dict[str, Any]:
     status = request.GET.get("status", "")
+    found = Application.objects.present()
     if status == "unreachable":
-        rows = rows.exclude(poll_error="")
+        found = found.exclude(poll_error="")
     elif status:
-        rows = rows.filter(status=status)
-    page = Paginator(rows, PER_PAGE).get_page(request.GET.get("page"))
-    health = serving.by_application(page.object_list)
-    context = {
+        found = found.filter(status=status)
+    page = Paginator(found, PER_PAGE).get_page(request.GET.get("page"))
+    rows = _rows(list(page.object_list))
+    return {
         "page": page,
         "status": status,
         "filters": FILTERS.items(),
-        "rows": [
-            {
-                "application": row,
-                "functions": health[row.pk],
-                "health": serving.overall(health[row.pk]),
-                "total": health[row.pk].total(),
-            }
-            for row in page.object_list
-        ],
+        "rows": rows,
+        "version": version([_fact(row) for row in rows]),
     }
-    return render(request, "applications/application_list.html", context)
+
+
+def _rows(found: list[Application]) -> list[dict[str, Any]]:
+    """Each application with the health of its functions together."""
+    health = serving.by_application(found)
+    return [
+        {
+            "application": row,
+            "health": serving.overall(health[row.pk]),
+            "total": health[row.pk].total(),
+        }
+        for row in found
+    ]
+
+
+def _fact(row: dict[str, Any]) -> tuple[object, ...]:
+    """What decides whether a row looks different now."""
+    shown: Application = row["application"]
+    place = (shown.pk, shown.repo_url, shown.branch, shown.head_sha)
+    return (*place, shown.status, shown.poll_error, shown.checked_at, row["health"])
 
 
 @require_http_methods(["GET", "POST"])

@@ -36,6 +36,11 @@ _pages: list[URLPattern | URLResolver] = [
 _application = "applications/<slug:namespace>/<slug:name>"
 _applications = [
     path("applications/", application_views.applications, name="applications"),
+    path(
+        "partials/applications",
+        application_views.applications_part,
+        name="applications_part",
+    ),
     path("applications/new", application_views.application_new, name="application_new"),
     path(_application, application_views.application, name="application"),
     path(

@@ -30,6 +30,8 @@ PAGES = [
 FRAGMENTS = [
     "overview_part",
     "activity_part",
+    "applications_part",
+    "functions_part",
     "application_part",
     "sync_part",
     "build_part",
@@ -59,6 +61,7 @@ def address(name: str, world: World) -> str:
         return reverse(name, args=[world.build.pk])
     if name.startswith("application") and name not in {
         "applications",
+        "applications_part",
         "application_new",
     }:
         return reverse(name, args=about)
