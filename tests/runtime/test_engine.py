@@ -134,6 +134,8 @@ def test_labels_of_an_image_neither_claim_nor_survive(runner: Runner) -> None:
         assert docker("inspect", "-f", "{{.State.Running}}", foreign) == "true"
     finally:
         docker("rm", "-f", foreign)
+        assert runner.containers() == []
+        docker("rmi", "-f", forged)
 
 
 def test_a_taken_name_costs_its_owner_nothing(runner: Runner) -> None:
