@@ -50,8 +50,8 @@ def build_part(request: HttpRequest, pk: int) -> HttpResponse:
     context = _context(row, lines, after)
     if not lines and request.GET.get("seen") == context["version"]:
         return HttpResponse(status=204)
-    steps = transcript.steps(lines, "")
-    continued = steps.pop(0) if steps and step and not steps[0].title else None
+    steps = transcript.steps(lines, "" if step else "Preparing")
+    continued = steps.pop(0) if steps and not steps[0].title else None
     context |= {
         "continued": continued,
         "step": step,

@@ -13,7 +13,11 @@ from applications.redact import redact
 from zerverless_site.settings import read
 
 _SECRET_PARTS = ("SECRET", "PASSWORD", "TOKEN", "KEY")
-_NAMES = {"ZERVERLESS_DATA_DIR": "DATA_DIR", "ZERVERLESS_DEBUG": "DEBUG"}
+_NAMES = {
+    "ZERVERLESS_DATA_DIR": "DATA_DIR",
+    "ZERVERLESS_DEBUG": "DEBUG",
+    "ZERVERLESS_SECRET_KEY": "SECRET_KEY",
+}
 
 
 def versions() -> dict[str, str]:
@@ -42,7 +46,7 @@ def effective_settings() -> list[dict[str, str]]:
 def _shown(name: str, kind: str) -> str:
     value = getattr(settings, _NAMES.get(name, name), "")
     if any(part in name for part in _SECRET_PARTS):
-        return "set, not shown" if value else "generated" if "KEY" in name else ""
+        return "set, not shown" if value else ""
     if kind == "on/off":
         return "on" if value else "off"
     if kind == "duration":

@@ -55,6 +55,14 @@ def test_new_lines_are_appended_to_the_step_they_belong_to(
     assert "after=6&amp;step=6" in body
 
 
+def test_the_first_lines_of_all_begin_a_step(dashboard: Client, running: Build) -> None:
+    running.chunks.all().delete()
+    append(running, ["Context: 3 files"])
+    body = poll(dashboard, running, after=0, step=0).content.decode()
+    assert 'hx-swap-oob="beforeend:#steps"' in body
+    assert "Preparing" in body
+
+
 def test_a_finished_build_is_not_polled_any_more(
     dashboard: Client, running: Build
 ) -> None:
