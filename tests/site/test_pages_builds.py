@@ -93,6 +93,14 @@ def test_a_long_log_opens_at_its_end(dashboard: Client, world: World) -> None:
     assert earlier.content.count(b'<div id="L') == 5003
 
 
+def test_without_scripts_a_running_build_reloads_itself(
+    dashboard: Client, world: World, running: Build
+) -> None:
+    refresh = b'<noscript><meta http-equiv="refresh"'
+    assert refresh in dashboard.get(running.get_absolute_url()).content
+    assert refresh not in dashboard.get(world.build.get_absolute_url()).content
+
+
 def test_a_waiting_build_says_what_is_before_it(
     dashboard: Client, world: World, running: Build
 ) -> None:
