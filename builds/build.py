@@ -16,11 +16,13 @@ from django.utils import timezone
 from applications.errors import GitError, PlatformError, UserError
 from applications.manifest import FunctionSpec
 from applications.models import Function, Revision, Sync
+from applications.redact import redact
 from applications.repository import Snapshot
-from applications.work import Lease, State, attempt
+from applications.work import MAX_ATTEMPTS, Lease, State, attempt
 from builds import engine, make
 from builds.engine import BuiltImage
 from builds.errors import BuildCancelled, BuildEngineError, BuildError
+from builds.lines import clean
 from builds.log import Writer, writing
 from builds.make import Watch
 from builds.models import Build
@@ -71,40 +73,61 @@ def request(
         key=key,
         spec=spec.as_dict(),
     )
-    notes = _reuse(wanted)
+    source = _reusable(wanted)
+    if source is not None:
+        _take_image(wanted, source)
     try:
         with transaction.atomic():
             wanted.save()
             _supersede(wanted)
     except IntegrityError:
         return function.builds.get(sync=sync)
-    with writing(wanted.pk) as log:
-        for note in notes:
-            log.add(note)
+    if source is not None:
+        _tag_reused(wanted, source)
     return wanted
 
 
-def _reuse(build: Build) -> list[str]:
-    """Give an unsaved build the image of an equal key, if there is one; log lines."""
+def _reusable(build: Build) -> Build | None:
+    """The newest build of the application with this key, if its image still exists."""
     same = Build.objects.with_image().filter(
         key=build.key, function__application=build.function.application
     )
-    source = same.select_related("revision").order_by("-pk").first()
-    if source is None:
-        return []
+    source: Build | None = same.select_related("revision").order_by("-pk").first()
     try:
-        if engine.image(source.image_id) is None:
-            return []
-        tag = make.new_tag(build.function)
-        engine.tag(source.image_id, tag)
+        if source is None or engine.image(source.image_id) is None:
+            return None
     except BuildEngineError:
-        return []  # the daemon is away: the build waits in line like any other
-    now = timezone.now()
+        return None  # the daemon is away: the build waits in line like any other
+    return source
+
+
+def _take_image(build: Build, source: Build) -> None:
     build.state, build.reused_from = State.SUCCEEDED, source
-    build.started_at = build.finished_at = now
-    build.image_tag, build.image_id = tag, source.image_id
-    build.image_size = source.image_size
-    return [f"Nothing it is made of changed: reused from {source.revision.short_sha}."]
+    build.started_at = build.finished_at = timezone.now()
+    build.image_tag = make.new_tag(build.function)
+    build.image_id, build.image_size = source.image_id, source.image_size
+
+
+def _tag_reused(build: Build, source: Build) -> None:
+    """After the row is there: a tag nobody recorded would keep the image for ever."""
+    try:
+        engine.tag(build.image_id, build.image_tag)
+    except BuildEngineError:
+        # Gone since it was looked at: build it, as if there had been none.
+        Build.objects.filter(pk=build.pk).update(
+            state=State.QUEUED,
+            reused_from=None,
+            started_at=None,
+            finished_at=None,
+            image_tag="",
+            image_id="",
+            image_size=None,
+        )
+        build.refresh_from_db()
+        return
+    with writing(build.pk) as log:
+        short = source.revision.short_sha
+        log.add(f"Nothing it is made of changed: reused from {short}.")
 
 
 def _supersede(newer: Build) -> None:
@@ -158,7 +181,7 @@ def _waiting() -> Iterator[int]:
     """Queued builds, oldest first; one that just failed by our fault waits a little."""
     now = timezone.now()
     ready = Q(attempt=0) | Q(started_at__isnull=True)
-    for tries in (1, 2):
+    for tries in range(1, MAX_ATTEMPTS):
         pause = timedelta(seconds=RETRY_AFTER * tries)
         ready |= Q(attempt=tries, started_at__lt=now - pause)
     queued = Build.objects.filter(ready, state=State.QUEUED)
@@ -206,12 +229,18 @@ def _explained(build: Build, lease: Lease, log: Writer) -> Iterator[None]:
             State.FAILED,
             image_tag="",
             error_code=error.code,
-            error=error.message,
-            failed_step=error.step[:500],
+            error=_fit(error.message),
+            failed_step=_fit(error.step)[:500],
         )
     except (UserError, PlatformError) as error:
         log.add(error.message)
+        error.message = _fit(error.message)
         raise
+
+
+def _fit(text: str) -> str:
+    """A text that quotes a build, fit to be stored and shown."""
+    return redact(clean(text))
 
 
 def _settle(build: Build, lease: Lease, image: BuiltImage, log: Writer) -> None:

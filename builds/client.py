@@ -118,7 +118,7 @@ def _config_directory() -> Path:
     """A configuration without credentials that still finds a user's own plugins."""
     directory = Path(settings.DATA_DIR) / "docker-config"
     directory.mkdir(parents=True, exist_ok=True)
-    plugins = Path.home() / ".docker" / "cli-plugins"
+    plugins = Path(os.environ.get("HOME") or "/root", ".docker", "cli-plugins")
     wanted = json.dumps({"cliPluginsExtraDirs": [str(plugins)]})
     file = directory / "config.json"
     if plugins.is_dir() and not (file.exists() and file.read_text() == wanted):

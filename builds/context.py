@@ -90,7 +90,8 @@ def packed(
     neutralised. Raises BuildCancelled when `stop` says so.
     """
     text = context.dockerfile_text
-    body = (without_frontend(text) if builtin else text).encode("utf-8", "replace")
+    plain = without_frontend(text) if builtin else text
+    body = plain.encode("utf-8", "surrogateescape")
     with tempfile.TemporaryFile() as file:
         # GNU format: names of any length and any bytes.
         with tarfile.open(

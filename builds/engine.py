@@ -65,6 +65,14 @@ def available() -> None:
         api.ping()
 
 
+def builder() -> str:
+    """Which builder builds will use, in words."""
+    binary = client.find()
+    if binary is None:
+        return "the classic builder: no docker client here can use BuildKit"
+    return f"BuildKit through {binary.path} ({binary.version})"
+
+
 def build(
     request: ImageRequest,
     context: BinaryIO,

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from django.conf import settings
+
 # The daemon's default --cgroup-parent is /docker; version 1, then version 2.
 MEMORY_FILES = (
     Path("/sys/fs/cgroup/memory/docker/buildkit/memory.limit_in_bytes"),
@@ -19,6 +21,8 @@ _UNLIMITED = 1 << 60  # version 1 says "none" by a number near 2**63
 
 def memory() -> int | None:
     """Bytes all build steps may use together, or None when no limit can be seen."""
+    if not settings.DOCKER_HOST.startswith("unix://"):
+        return None
     for file in MEMORY_FILES:
         try:
             text = file.read_text().strip()

@@ -176,3 +176,16 @@ def test_a_foreign_frontend_is_refused_at_its_line(make_repo: Make) -> None:
     files = {"d/Dockerfile": "# syntax=evil/frontend\n"}
     with pytest.raises(BuildError, match=r"^d/Dockerfile:1: "):
         pack(make_repo, files, "d", "d/Dockerfile")
+
+
+def test_a_dockerfile_that_is_not_utf8_arrives_byte_for_byte(make_repo: Make) -> None:
+    latin = b"# syntax=docker/dockerfile:1\n# caf\xe9\nFROM busybox\n"
+    with opened(make_repo, {"Dockerfile": latin}) as snapshot:
+        found = context.survey(snapshot, ".", "Dockerfile", LIMITS)
+        with (
+            context.packed(found, 0, lambda: False) as tar,
+            tarfile.open(fileobj=tar) as members,
+        ):
+            content = members.extractfile("Dockerfile")
+            assert content is not None
+            assert content.read() == latin

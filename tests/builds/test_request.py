@@ -123,6 +123,18 @@ class TestReuse:
         engine.remove(first.image_tag, first.image_id)
         assert project.request_of(first.revision).state == State.QUEUED
 
+    def test_an_image_that_goes_meanwhile_is_built_again(
+        self, project: Project, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Threat 111."""
+        first = project.built(good())
+        found = engine.image(first.image_id)
+        engine.remove(first.image_tag, first.image_id)
+        monkeypatch.setattr(engine, "image", lambda _: found)
+        again = project.request_of(first.revision)
+        assert (again.state, again.reused_from) == (State.QUEUED, None)
+        assert (again.image_id, again.image_tag) == ("", "")
+
     def test_another_applications_image_is_never_used(self, project: Project) -> None:
         """Threats 39, 50 and 120."""
         first = project.built(good())

@@ -58,6 +58,17 @@ class TestRun:
         assert build.error in text(build)
         assert (build.image_id, build.image_tag, build.attempt) == ("", "", 1)
 
+    def test_what_it_says_is_stored_clean_and_without_credentials(
+        self, project: Project
+    ) -> None:
+        """Threats 14, 21 and 49."""
+        said = "echo 'no https://ada:s3cret@host/x'; printf '\\000\\377'; exit 1"
+        build = project.built({"Dockerfile": f"FROM busybox\nRUN {said}\n"})
+        assert build.error.count("https://***@host/x") == 2
+        for stored in (build.error, build.failed_step, text(build)):
+            assert "s3cret" not in stored
+            assert "\0" not in stored
+
     def test_an_image_without_a_command_is_refused_and_untagged(
         self, project: Project, docker_client: Any, image_prefix: str
     ) -> None:
