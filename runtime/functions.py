@@ -43,6 +43,8 @@ class Functions:
             "namespace": route.namespace,
             "function": route.path,
             "revision": f"v{route.number}",
+            # The request id is the caller's to choose, this one is ours.
+            "invocation_id": exchange.id,
         }
         http_request.check_method(exchange.method, route.config.methods)
         length = http_request.body_length(exchange.headers)

@@ -84,9 +84,8 @@ def containers(gateway: Gateway) -> list[str]:
     from django.conf import settings
 
     from runtime.models import Installation
-    from tests.fixtures.gateway import ALIAS
 
-    name = Installation.objects.using(ALIAS).get().name
+    name = Installation.objects.using(gateway.alias).get().name
     client = docker.APIClient(settings.DOCKER_HOST, version="auto")
     try:
         found = client.containers(all=True, filters={"name": f"zerverless-{name}-"})

@@ -11,21 +11,21 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures.gateway import ALIAS, Gateway, StartGateway
+from tests.fixtures.gateway import Gateway, StartGateway
 
 
 @pytest.fixture
-def own(start_gateway: StartGateway) -> Gateway:
+def own_gateway(start_gateway: StartGateway) -> Gateway:
     """A gateway of the test's own, with one function whose image does not exist."""
     gateway = start_gateway()
     gateway.deploy("/api")
     return gateway
 
 
-def rows() -> list[Any]:
+def rows(gateway: Gateway) -> list[Any]:
     from runtime.models import Gateway as Row
 
-    return list(Row.objects.using(ALIAS).all())
+    return list(Row.objects.using(gateway.alias).all())
 
 
 def worker_of(gateway: Gateway) -> int:
@@ -42,57 +42,59 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def test_stopping_writes_the_last_rows_and_leaves(own: Gateway) -> None:
-    [row] = rows()
-    assert row.pid == worker_of(own)
+def test_stopping_writes_the_last_rows_and_leaves(own_gateway: Gateway) -> None:
+    [row] = rows(own_gateway)
+    assert row.pid == worker_of(own_gateway)
     for _ in range(3):
-        own.get("/alice/api")
-    assert own.stop() == 0
-    assert len(own.invocations(status=503)) == 3
-    assert rows() == []
+        own_gateway.get("/alice/api")
+    assert own_gateway.stop() == 0
+    assert len(own_gateway.invocations(status=503)) == 3
+    assert rows(own_gateway) == []
 
 
-def test_the_heartbeat_moves(own: Gateway) -> None:
-    before = rows()[0].heartbeat_at
-    own.until(lambda: rows()[0].heartbeat_at > before, 10)
+def test_the_heartbeat_moves(own_gateway: Gateway) -> None:
+    before = rows(own_gateway)[0].heartbeat_at
+    own_gateway.until(lambda: rows(own_gateway)[0].heartbeat_at > before, 10)
 
 
-def test_a_worker_whose_main_process_was_killed_ends_itself(own: Gateway) -> None:
+def test_a_worker_whose_main_process_was_killed_ends_itself(
+    own_gateway: Gateway,
+) -> None:
     """It would keep the port, and nobody would ever stop it."""
-    worker = worker_of(own)
-    assert own.process is not None
-    os.kill(own.process.pid, signal.SIGKILL)
-    own.until(lambda: not is_running(worker), 15)
-    assert rows() == []
+    worker = worker_of(own_gateway)
+    assert own_gateway.process is not None
+    os.kill(own_gateway.process.pid, signal.SIGKILL)
+    own_gateway.until(lambda: not is_running(worker), 15)
+    assert rows(own_gateway) == []
 
 
-def test_a_killed_worker_ends_the_main_process(own: Gateway) -> None:
+def test_a_killed_worker_ends_the_main_process(own_gateway: Gateway) -> None:
     """The supervisor sees it and starts another."""
-    assert own.process is not None
-    os.kill(worker_of(own), signal.SIGKILL)
-    assert own.process.wait(15) != 0
-    own.start()
-    assert own.get("/alice/api").get("x-zerverless-function") == "alice/api"
+    assert own_gateway.process is not None
+    os.kill(worker_of(own_gateway), signal.SIGKILL)
+    assert own_gateway.process.wait(15) != 0
+    own_gateway.start()
+    assert own_gateway.get("/alice/api").get("x-zerverless-function") == "alice/api"
 
 
-def rename(table: str, new: str) -> None:
+def rename(gateway: Gateway, table: str, new: str) -> None:
     from django.db import connections
 
-    with connections[ALIAS].cursor() as cursor:
+    with connections[gateway.alias].cursor() as cursor:
         cursor.execute(f"ALTER TABLE {table} RENAME TO {new}")
 
 
-def test_while_the_database_fails_the_last_routes_serve(own: Gateway) -> None:
+def test_while_the_database_fails_the_last_routes_serve(own_gateway: Gateway) -> None:
     """Threat 106: and the rows of that time are written afterwards."""
-    rename("runtime_installation", "away_installation")
-    rename("runtime_invocation", "away_invocation")
-    own.until(lambda: own.get("/readyz").status == 503)
-    assert own.get("/alice/api").get("x-zerverless-function") == "alice/api"
-    assert own.get("/livez").status == 200
-    rename("away_installation", "runtime_installation")
-    rename("away_invocation", "runtime_invocation")
-    own.until(lambda: own.get("/readyz").status == 200)
-    own.until(lambda: own.invocations(path="/alice/api"))
+    rename(own_gateway, "runtime_installation", "away_installation")
+    rename(own_gateway, "runtime_invocation", "away_invocation")
+    own_gateway.until(lambda: own_gateway.get("/readyz").status == 503)
+    assert own_gateway.get("/alice/api").get("x-zerverless-function") == "alice/api"
+    assert own_gateway.get("/livez").status == 200
+    rename(own_gateway, "away_installation", "runtime_installation")
+    rename(own_gateway, "away_invocation", "runtime_invocation")
+    own_gateway.until(lambda: own_gateway.get("/readyz").status == 200)
+    own_gateway.until(lambda: own_gateway.invocations(path="/alice/api"))
 
 
 def test_a_slow_body_is_not_waited_for_forever(start_gateway: StartGateway) -> None:
