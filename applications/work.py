@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Self
 
-from django.db import DatabaseError, connection, models
+from django.db import DatabaseError, OperationalError, connection, models
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -207,6 +207,7 @@ def attempt(rows: WorkQuerySet, row: Work, token: str) -> Iterator[Lease]:
 
     The block calls `lease.finish()` when it succeeds. A UserError makes the row failed;
     a PlatformError puts it back in line, until MAX_ATTEMPTS makes it errored.
+    When the database itself fails, the lease lapses and the reaper decides.
     """
     with held(rows, row.pk, token) as lease:
         try:
@@ -219,6 +220,10 @@ def attempt(rows: WorkQuerySet, row: Work, token: str) -> Iterator[Lease]:
                 rows.release(row.pk, token)
             else:
                 lease.finish(State.ERRORED, error_code=error.code, error=error.message)
+        except OperationalError:
+            # A database that is locked or away cannot be told anything now either: the
+            # lease lapses and the reaper gives the row to another.
+            log.warning("%s: the database failed", row, exc_info=True)
         except Exception:
             log.exception("%s: unexpected error", row)
             lease.finish(

@@ -179,6 +179,8 @@ def _forget(application: Application) -> None:
 
 def _forget_commits() -> None:
     """Keep in each Git cache only commits that something may still be built from."""
+    urls = Application.objects.values_list("repo_url", flat=True)
+    repository.keep_only(set(urls))
     for url in (
         Application.objects.present().values_list("repo_url", flat=True).distinct()
     ):

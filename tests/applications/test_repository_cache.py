@@ -247,3 +247,20 @@ def test_copies_nobody_uses_are_removed_after_an_hour(make_repo: Make) -> None:
         os.utime(path, (0, time.time() - 4000))
     repository.keep_only({used.url})
     assert [path.exists() for path in paths] == [True, False, True]
+
+
+def test_removing_a_cache_follows_no_link(tmp_path: Path, settings: Any) -> None:
+    """Threat 113: what a link in the cache, or in its place, points to stays."""
+    settings.DATA_DIR = tmp_path / "data"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_text("keep me")
+    planted = git_cache.path_of("https://git.example/planted.git")
+    replaced = git_cache.path_of("https://git.example/replaced.git")
+    planted.mkdir(parents=True)
+    (planted / "objects").symlink_to(elsewhere)
+    replaced.symlink_to(elsewhere)
+    repository.drop("https://git.example/planted.git")
+    repository.drop("https://git.example/replaced.git")
+    assert not planted.exists()
+    assert (elsewhere / "precious").read_text() == "keep me"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django.utils import timezone
 
 from applications.errors import PlatformError, UserError
@@ -130,6 +130,14 @@ def test_an_unexpected_error_ends_the_row_without_its_text(sync: Sync) -> None:
     fail_with(sync, ValueError("secret detail"))
     assert sync.state == State.ERRORED
     assert "secret detail" not in sync.error
+
+
+def test_a_failing_database_leaves_the_row_to_the_reaper(sync: Sync) -> None:
+    """Threat 101."""
+    fail_with(sync, OperationalError("database is locked"))
+    assert sync.state == State.RUNNING
+    lapse(sync)
+    assert Sync.objects.reap() == ([sync.pk], [])
 
 
 def test_final_states_know_no_worker(sync: Sync) -> None:

@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,34 @@ def build_processes(version: str) -> list[str]:
         for line in listing.stdout.splitlines()
         if wanted in line and line.startswith("/bin/sh -c")
     ]
+
+
+def test_a_monitor_that_hangs_holds_up_no_work(stack: Stack, repo: Repository) -> None:
+    """Threat 102: results are never collected again; ours are in our tables."""
+    # The queue starts its workers first, then the monitor, then the pusher.
+    monitor = stack.group("worker-control")[-2]
+    os.kill(monitor, signal.SIGSTOP)
+    try:
+        for version in ("hung one", "hung two"):
+            repo.commit(files(version), version)
+            assert stack.sync("team/steady")["state"] == "succeeded"
+            assert stack.get("/team/steady").text == f"{version}\n"
+    finally:
+        os.kill(monitor, signal.SIGCONT)
+
+
+def test_a_database_locked_for_half_a_minute_loses_nothing(
+    stack: Stack, repo: Repository
+) -> None:
+    """Threat 101: another writer holds the lock longer than our patience."""
+    repo.commit(files("after the writer"), "pushed behind a lock")
+    stack.manage("sync_application", "team/steady")
+    with stack.locked_database():
+        deadline = time.monotonic() + 25
+        while time.monotonic() < deadline:
+            assert answers(stack), "a function needed the database"
+    stack.until(lambda: stack.get("/team/steady").text == "after the writer\n", 120)
+    assert stack.shell(COUNT_RUNNING) == "0"
 
 
 def test_ctrl_c_leaves_nothing_behind(stack: Stack, repo: Repository) -> None:
