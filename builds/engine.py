@@ -113,18 +113,18 @@ def _run(
     on_line: Callable[[str], None],
     stop: Callable[[], bool],
 ) -> int:
-    binary = client.find()
+    binary, env = client.find(), client.environment()
     if binary is not None:
         argv = client.command(binary, request)
         on_line(limits.sentence())
     else:
         argv = _classic_command(request)
+        env["PYTHONPATH"] = str(settings.BASE_DIR)  # a worker may be anywhere
         on_line(
             "No docker client with BuildKit was found (install docker-buildx, or the "
             "Docker client 20.10 to 22): building with the classic builder, which "
             "knows no cache mounts, no heredocs and no BUILDPLATFORM."
         )
-    env = client.environment()
     return process.run(argv, env, context, on_line, stop, request.seconds)
 
 

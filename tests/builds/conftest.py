@@ -21,6 +21,7 @@ from builds import engine, log
 from builds.client import ImageRequest
 from builds.engine import BuiltImage
 from builds.models import Build
+from tests.fixtures.docker import LABEL
 from tests.fixtures.git import Repository
 from tests.fixtures.rows import make_application
 
@@ -38,6 +39,8 @@ class Maker:
     ) -> BuiltImage:
         self.lines.clear()
         order.setdefault("tag", self.tag("x"))
+        # An image whose tag the next one takes is found by its label and removed too.
+        order["labels"] = {**order.get("labels", {}), LABEL: self.prefix}
         request = ImageRequest(**order)
         with tempfile.TemporaryFile() as file:
             with tarfile.open(fileobj=file, mode="w") as tar:

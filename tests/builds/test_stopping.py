@@ -182,7 +182,10 @@ class TestClassicBuilder:
     def _no_client(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("builds.client.find", lambda: None)
 
-    def test_it_builds_and_says_so(self, make_image: Maker) -> None:
+    def test_it_builds_and_says_so(
+        self, make_image: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
         new = secrets.token_hex(4)
         built = make_image(f"FROM busybox\nRUN echo hello {new}\nCMD true\n")
         assert "classic builder" in make_image.lines[0]
