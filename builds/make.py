@@ -108,10 +108,8 @@ def _survey(snapshot: Snapshot, spec: FunctionSpec, log: Writer) -> Context:
     )
     log.add(f"==> Context {spec.context}")
     found = context.survey(snapshot, spec.context, spec.dockerfile, limits)
-    log.add(
-        f"{len(found.entries):,} files, {found.size / 1e6:,.1f} MB; "
-        f"{found.ignored:,} more are left out by .dockerignore."
-    )
+    left_out = f", {found.ignored:,} left out by .dockerignore" if found.ignored else ""
+    log.add(f"{len(found.entries):,} files, {found.size / 1e3:,.1f} kB{left_out}")
     for name in found.submodules:
         log.add(f"Submodule {name} is left out: submodules are not fetched.")
     return found
