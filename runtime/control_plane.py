@@ -88,10 +88,10 @@ _FAILED = Problem(
 
 def _headers(exchange: Exchange, origin: Origin) -> RawHeaders:
     headers = http_request.forwardable(exchange.headers, origin, exchange.request_id)
-    others = [(name, value) for name, value in headers if name != "host"]
+    kept = [item for item in headers if item[0] != "host"]
     return [
         (name.encode("ascii"), value.encode("latin-1"))
-        for name, value in [("host", origin.host), *others]
+        for name, value in [("host", origin.host), *kept]
     ]
 
 
