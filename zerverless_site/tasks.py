@@ -8,7 +8,7 @@ from zerverless_site import pipeline, queue
 
 
 def poll_due() -> None:
-    """Every few seconds: have every repository polled that is due, each in its own task."""
+    """Have every repository polled that is due, each in a task of its own."""
     due = Application.objects.due().order_by("next_poll_at")
     first_of_each = {row.repo_url: row.pk for row in reversed(due)}
     for pk in first_of_each.values():

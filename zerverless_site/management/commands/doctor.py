@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from zerverless_site import health
-from zerverless_site.health import Check
+from zerverless_site import answering, health
 
 PROBLEMS = 3  # exit code of docs/cli.md
 
@@ -30,9 +27,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         checks = {
-            None: health.report,
-            "gateway": lambda: [_answers("/livez")],
-            "web": lambda: [_answers("/-/login")],
+            None: lambda: [*answering.all_roles(), *health.report()],
+            "gateway": lambda: [answering.gateway()],
+            "web": lambda: [answering.web()],
             "worker": health.workers,
         }[options["only"]]()
         if options["json"]:
@@ -45,12 +42,3 @@ class Command(BaseCommand):
                     self.stdout.write(f"     {check.hint}")
         if not all(check.ok for check in checks):
             raise CommandError("There are problems.", returncode=PROBLEMS)
-
-
-def _answers(path: str) -> Check:
-    url = f"http://127.0.0.1:{settings.ZERVERLESS_PORT}{path}"
-    try:
-        with urllib.request.urlopen(url, timeout=5) as response:
-            return Check("gateway", response.status == 200, f"{path} answers")
-    except OSError as error:
-        return Check("gateway", False, f"{url}: {error}", "manage.py serve")

@@ -51,6 +51,8 @@ class Command(BaseCommand):
             supervisor.start()
             if only is None:
                 self._welcome(supervisor)
+            else:
+                self._greet(only)
             supervisor.watch()
         finally:
             self.say("stopping")
@@ -68,6 +70,18 @@ class Command(BaseCommand):
         signal.signal(signal.SIGINT, stop)
         signal.signal(signal.SIGTERM, stop)
 
+    def _greet(self, role: str) -> None:
+        """One role of several: what its own log should tell."""
+        if role == "worker" and settings.ZERVERLESS_SAMPLE:
+            sample.register()
+        if role == "web":
+            self._tell_first_login()
+
+    def _tell_first_login(self) -> None:
+        link = setup.link()
+        if link:
+            self.say(f"first login, once: {link}")
+
     def _welcome(self, supervisor: Supervisor) -> None:
         base = f"http://127.0.0.1:{settings.ZERVERLESS_PORT}"
         self._until_answers(supervisor, f"{base}/-/login", "dashboard")
@@ -79,9 +93,7 @@ class Command(BaseCommand):
                 self.say(f"live: {url}")
         if not supervisor.stopping:
             self.say(f"dashboard: {settings.ZERVERLESS_BASE_URL}/-/")
-            link = setup.link()
-            if link:
-                self.say(f"first login, once: {link}")
+            self._tell_first_login()
             self.say(f"logs: {settings.DATA_DIR / 'log'}   stop: Ctrl-C")
 
     def _until_answers(self, supervisor: Supervisor, url: str, what: str) -> bool:
