@@ -99,10 +99,16 @@ def _retire(application: Application, path: str) -> None:
 
 
 def run_builds() -> None:
-    """Build what is queued, oldest first, and put each success live."""
-    while (build := builds.run_next()) is not None:
-        if build.state == State.SUCCEEDED:
-            deploy.activate(build)
+    """Build the oldest in line and put a success live, then offer the next.
+
+    One build a task: the queue kills a task that takes longer than one build may.
+    """
+    build = builds.run_next()
+    if build is None:
+        return
+    if build.state == State.SUCCEEDED:
+        deploy.activate(build)
+    queue.hint()
 
 
 def remove_application(application: Application) -> None:

@@ -57,7 +57,8 @@ def push(application: Application) -> Sync:
     """What a poll or a click starts, run to its end in this process."""
     sync = pipeline.request_sync(application, Sync.Trigger.MANUAL)
     pipeline.reconcile(sync.pk)
-    pipeline.run_builds()
+    while Build.objects.filter(state=State.QUEUED).exists():
+        pipeline.run_builds()
     sync.refresh_from_db()
     return sync
 
