@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -28,11 +29,12 @@ def files(word: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def lonely_stack(
     own_engine: OwnEngine,
+    docker_client: Any,
     stack_database: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stack]:
     """A platform on a daemon of its own, which may be killed."""
-    own_engine.load("busybox")
+    own_engine.load(docker_client, "busybox:latest")
     environment = {"DOCKER_HOST": own_engine.host}
     if stack_database:
         environment["DATABASE_URL"] = stack_database
