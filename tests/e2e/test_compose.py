@@ -226,6 +226,7 @@ def test_engine_listens_on_its_unix_socket_only(installation: Installation) -> N
 def test_builds_and_functions_do_not_reach_the_platform(
     installation: Installation,
 ) -> None:
+    """Threat 38."""
     for service in PLATFORM:
         url = f"http://{installation.address(service)}:{installation.port}/livez"
         reached = installation.function_container("wget", "-q", "-O-", url)
