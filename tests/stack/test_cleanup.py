@@ -50,9 +50,9 @@ Build.objects.update(finished_at=F("finished_at") - timedelta(hours=1))
 
 @pytest.fixture(scope="module")
 def versions(stack: Stack, git_server: GitServer) -> dict[str, list[dict[str, Any]]]:
-    """Two applications, the first with four images, the second with two."""
+    """Three applications with four, two and one images."""
     made: dict[str, list[dict[str, Any]]] = {}
-    for name, count in (("one", 4), ("two", 2)):
+    for name, count in (("one", 4), ("two", 2), ("gone", 1)):
         repo = git_server.make(name, files(name, 1))
         made[name] = stack.add("keepers", name, repo.url)["live"]
         for version in range(2, count + 1):
@@ -111,19 +111,19 @@ def test_a_removed_application_takes_its_images_with_it(
 ) -> None:
     """Threat 117: 404 at once, objects gone with the next cleanup, name free again."""
     stack.shell(REMOVE)
-    stack.until(lambda: stack.get("/keepers/two").status == 404, 5)
+    stack.until(lambda: stack.get("/keepers/gone").status == 404, 5)
     old(stack)
     cleanup(stack)
-    images = [row["image_id"] for row in versions["two"]]
+    images = [row["image_id"] for row in versions["gone"]]
     assert not any(exists("image", image) for image in images)
     cleanup(stack)
     left = stack.shell("from applications.models import *\n" + LEFT)
-    assert left.split() == ["keepers/one"]
+    assert left.split() == ["keepers/one", "keepers/two"]
 
 
 REMOVE = """
 from applications.models import Application
 from zerverless_site import pipeline
-pipeline.remove_application(Application.objects.named("keepers/two"))
+pipeline.remove_application(Application.objects.named("keepers/gone"))
 """
 LEFT = "print(*Application.objects.all())"

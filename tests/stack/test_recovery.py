@@ -167,13 +167,3 @@ def test_a_database_locked_for_half_a_minute_loses_nothing(
             assert answers(stack), "a function needed the database"
     stack.until(lambda: stack.get("/team/steady").text == "after the writer\n", 120)
     assert stack.shell(COUNT_RUNNING) == "0"
-
-
-def test_ctrl_c_leaves_nothing_behind(stack: Stack, repo: Repository) -> None:
-    """Last in the file: it ends the stack."""
-    assert stack.process is not None
-    everyone = [pid for name in stack.PROGRAMS for pid in stack.group(name)]
-    assert len(everyone) > 8
-    stack.stop()
-    assert stack.process.returncode == 0
-    assert [pid for pid in everyone if Path(f"/proc/{pid}").exists()] == []

@@ -1,0 +1,53 @@
+"""Ctrl-C ends everything that `serve` started, function containers included."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from pathlib import Path
+
+from tests.fixtures.git import GitServer
+from tests.fixtures.stack import Stack
+
+FILES = {
+    "zerverless.yaml": """\
+apiVersion: zerverless.io/v1
+kind: Application
+metadata: {name: sleeper, namespace: team}
+spec:
+  functions:
+    - {path: /sleep, runtime: docker, context: ., dockerfile: Dockerfile}
+""",
+    "Dockerfile": 'FROM busybox\nCMD ["sleep", "25"]\n',
+}
+
+
+def containers(stack: Stack) -> list[str]:
+    """Every container of this installation, running or not."""
+    name = stack.shell(INSTALLATION)
+    filters = f"name=zerverless-{name}-"
+    listing = ["docker", "ps", "--all", "--quiet", "--filter", filters]
+    return subprocess.run(listing, capture_output=True, check=True).stdout.split()
+
+
+INSTALLATION = """
+from runtime.models import Installation
+print(Installation.current().name)
+"""
+
+
+def test_ctrl_c_leaves_nothing_behind(stack: Stack, git_server: GitServer) -> None:
+    """Threat 103 in part: with a request in flight, and within its grace."""
+    repo = git_server.make("sleeper", FILES)
+    assert stack.add("team", "sleeper", repo.url)["state"] == "succeeded", stack.log()
+    caller = threading.Thread(target=stack.try_get, args=["/team/sleep"])
+    caller.start()
+    stack.until(lambda: containers(stack), 30)
+    everyone = [pid for name in stack.PROGRAMS for pid in stack.group(name)]
+    assert len(everyone) > 8
+    assert stack.process is not None
+    stack.stop()
+    caller.join(10)
+    assert stack.process.returncode == 0
+    assert [pid for pid in everyone if Path(f"/proc/{pid}").exists()] == []
+    assert containers(stack) == []

@@ -1,0 +1,159 @@
+"""Work that kills its worker, and two sets of workers on one database."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.git import GitServer, Repository
+from tests.fixtures.stack import ROOT, Stack
+
+MANIFEST = """\
+apiVersion: zerverless.io/v1
+kind: Application
+metadata: {name: busy, namespace: team}
+spec:
+  functions:
+    - {path: /busy, runtime: docker, context: ., dockerfile: Dockerfile}
+"""
+PUSHES = 5
+RUN = secrets.token_hex(4)  # the builder's cache knows older steps
+
+
+def files(version: str, step: str = "true") -> dict[str, str]:
+    dockerfile = f'FROM busybox\nRUN {step}\nCMD ["echo", "{version} {RUN}"]\n'
+    return {"zerverless.yaml": MANIFEST, "Dockerfile": dockerfile}
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the platform puts its temporary files: nothing else is there."""
+    folder = tmp_path_factory.mktemp("t")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def repo(scratch: Path, stack: Stack, git_server: GitServer) -> Repository:
+    """A registered repository whose function answers."""
+    made = git_server.make("busy", files("first"))
+    assert stack.add("team", "busy", made.url)["state"] == "succeeded", stack.log()
+    return made
+
+
+def serves(stack: Stack, version: str) -> bool:
+    return stack.get("/team/busy").text == f"{version} {RUN}\n"
+
+
+def is_sleeping(mark: str) -> bool:
+    listing = subprocess.run(["ps", "-eo", "args="], capture_output=True, text=True)
+    return f"sleep {mark}" in listing.stdout.splitlines()
+
+
+def test_a_build_that_kills_its_workers_is_given_up(
+    stack: Stack, repo: Repository, scratch: Path
+) -> None:
+    """Threats 42, 45 and 96: three attempts, a reason, and no temporary file."""
+    mark = f"5{secrets.randbelow(10**8):08}"
+    repo.commit(files("poison", f"sleep {mark}"), "poison")
+    stack.manage("sync_application", "team/busy")
+    for _ in range(3):
+        stack.until(lambda: is_sleeping(mark), 60)
+        for pid in stack.group("worker-builds"):
+            os.kill(pid, signal.SIGKILL)
+        stack.until(lambda: not is_sleeping(mark), 10)
+        stack.shell(LAPSE)
+    stack.until(lambda: stack.shell(LATEST) == "errored work:lost 3", 60)
+    assert serves(stack, "first")
+    assert list(scratch.iterdir()) == []
+
+
+# Half a minute without a heartbeat, and the pause before another attempt.
+LAPSE = """
+from datetime import timedelta
+from django.utils import timezone
+from builds.models import Build
+past = timezone.now() - timedelta(minutes=5)
+Build.objects.filter(state="running").update(lease_until=past, started_at=past)
+"""
+LATEST = """
+from builds.models import Build
+build = Build.objects.latest("pk")
+print(build.state, build.error_code, build.attempt)
+"""
+
+
+@pytest.fixture
+def second_workers(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[Path]]:
+    """Both clusters once more on the same database; their logs."""
+    logs = [tmp_path / "control", tmp_path / "builds"]
+    running = []
+    for log in logs:
+        with log.open("wb") as output:
+            command = [sys.executable, str(ROOT / "manage.py"), "qcluster"]
+            environment = {**stack.env, "Q_CLUSTER_NAME": log.name}
+            running.append(
+                subprocess.Popen(
+                    command,
+                    env=environment,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
+            )
+    yield logs
+    for process in running:
+        process.terminate()
+    for process in running:
+        process.wait(60)
+
+
+def test_two_sets_of_workers_do_everything_once(
+    stack: Stack, repo: Repository, second_workers: list[Path], scratch: Path
+) -> None:
+    """Threats 52 and 100: every message ten times, for whoever comes first."""
+    stack.until(lambda: all(b"ready" in log.read_bytes() for log in second_workers), 60)
+    pushed = []
+    for number in range(PUSHES):
+        pushed.append(repo.commit(files(f"push {number}"), f"push {number}"))
+        stack.shell(HAMMER)
+        stack.until(lambda number=number: serves(stack, f"push {number}"), 90)
+    stack.until(lambda: stack.shell(WAITING) == "0", 60)
+    made = json.loads(stack.shell(MADE))
+    assert {sha: made.get(sha) for sha in pushed} == dict.fromkeys(pushed, [1, 1])
+    assert stack.shell(LIVE) == "1"
+    for log in second_workers:
+        assert b"zerverless_site.tasks.run_" in log.read_bytes(), "it had nothing to do"
+    assert list(scratch.iterdir()) == []
+
+
+HAMMER = """
+from applications.models import Application, Sync
+from zerverless_site import pipeline, queue
+sync = pipeline.request_sync(Application.objects.get(), Sync.Trigger.MANUAL)
+for _ in range(10):
+    queue.push("run_sync", sync.pk)
+    queue.push("run_builds", cluster=queue.BUILDS)
+    queue.push("sweep")
+"""
+WAITING = "from django_q.models import OrmQ; print(OrmQ.objects.count())"
+MADE = """
+import json
+from applications.models import Revision
+print(json.dumps({
+    row.sha: [row.builds.count(), sum(b.deployments.count() for b in row.builds.all())]
+    for row in Revision.objects.all()
+}))
+"""
+LIVE = "from runtime.models import *; print(Deployment.objects.live().count())"
