@@ -23,6 +23,8 @@ def main(wanted: list[str]) -> None:
     import django  # noqa: PLC0415
 
     django.setup()
+    from django.db import connections  # noqa: PLC0415
+
     from benchmarks import figures  # noqa: PLC0415
     from benchmarks.platform import Platform  # noqa: PLC0415
     from tests.fixtures.stack import free_port  # noqa: PLC0415
@@ -38,6 +40,7 @@ def main(wanted: list[str]) -> None:
                 print(row(figure.name, figure.as_dict()), flush=True)
     finally:
         platform.stop()
+        connections.close_all()  # else SQLite makes its files anew behind us
         shutil.rmtree(data_dir)
     about = {"system": machine.platform(), "processors": os.cpu_count()}
     LATEST.write_text(json.dumps({"machine": about, "figures": results}, indent=1))
