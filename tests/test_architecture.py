@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -114,3 +115,18 @@ def test_every_task_string_names_a_function_that_takes_only_keys() -> None:
         hints = dict(getattr(tasks, str(name)).__annotations__)
         hints.pop("return")
         assert set(hints.values()) <= {"int"}, f"{name!r} takes more than primary keys"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_nothing_but_the_task_boundary_catches_what_is_no_error(path: Path) -> None:
+    """Threat 97: the queue's time-out is a SystemExit; whoever eats it runs on."""
+    handlers = (
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ExceptHandler)
+    )
+    for handler in handlers:
+        caught = ast.unparse(handler.type) if handler.type else "BaseException"
+        if re.search(r"\b(BaseException|SystemExit|TimeoutException)\b", caught):
+            raised = [n for n in ast.walk(handler) if isinstance(n, ast.Raise)]
+            assert raised, f"{name_of(path)}:{handler.lineno} swallows {caught}"

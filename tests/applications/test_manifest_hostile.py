@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -96,6 +99,34 @@ def test_a_bomb_does_not_go_off(bomb: str) -> None:
         assert tracemalloc.get_traced_memory()[1] < MEMORY
     finally:
         tracemalloc.stop()
+
+
+MEASURED = """
+import resource, sys, time
+from applications.manifest import parse
+from applications.errors import ManifestError
+before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+try:
+    parse(sys.stdin.buffer.read(), namespace="a", repo_url="https://b/c", branch="d")
+except ManifestError:
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    print(grown, time.monotonic() - began)
+"""
+
+
+@pytest.mark.parametrize("bomb", [alias_bomb(), merge_bomb()], ids=["alias", "merge"])
+def test_a_bomb_costs_a_process_neither_memory_nor_time(bomb: str) -> None:
+    """Threat 2: as the kernel counts it."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED],
+        input=bomb.encode(),
+        capture_output=True,
+        check=True,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "zerverless_site.settings"},
+    )
+    grown, seconds = map(float, done.stdout.split())
+    assert grown * 1024 < MEMORY
+    assert seconds < 1
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from django.db import IntegrityError, OperationalError, transaction
 from django.utils import timezone
+from django_q.exceptions import TimeoutException
 
 from applications.errors import PlatformError, UserError
 from applications.models import Application, Sync
@@ -101,7 +102,7 @@ def test_a_held_lease_is_renewed_and_notices_its_loss(
         assert lease.lost.wait(5)
 
 
-def fail_with(sync: Sync, error: Exception) -> None:
+def fail_with(sync: Sync, error: BaseException) -> None:
     def work() -> None:
         raise error
 
@@ -130,6 +131,16 @@ def test_an_unexpected_error_ends_the_row_without_its_text(sync: Sync) -> None:
     fail_with(sync, ValueError("secret detail"))
     assert sync.state == State.ERRORED
     assert "secret detail" not in sync.error
+
+
+def test_the_queues_time_out_is_nobodys_to_swallow(sync: Sync) -> None:
+    """Threat 97: it goes through, nothing is written, the reaper offers the row."""
+    with pytest.raises(TimeoutException):
+        fail_with(sync, TimeoutException("Task exceeded maximum timeout value"))
+    sync.refresh_from_db()
+    assert (sync.state, sync.attempt) == (State.RUNNING, 1)
+    lapse(sync)
+    assert Sync.objects.reap() == ([sync.pk], [])
 
 
 def test_a_failing_database_leaves_the_row_to_the_reaper(sync: Sync) -> None:

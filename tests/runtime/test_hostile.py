@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 import time
 from typing import Any
@@ -84,10 +85,13 @@ def test_a_memory_bomb_is_502_with_a_code_of_its_own(runner: Runner) -> None:
 
 @pytest.mark.parametrize("what", ["stdout-lines", "stdout-zeros"])
 def test_endless_output_is_cut_at_the_limit(runner: Runner, what: str) -> None:
-    """Threat 60."""
+    """Threat 60: and our own memory does not grow with it."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     answer = runner.misbehave(what)
     assert (answer.status, answer.error and answer.error.code) == (502, "ZV502L")
     assert answer.body == b""
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 48 * 1024  # KiB; the limit is 10 MiB
     assert answer.record.phases["total"] < 5000
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
 from django.test import Client
 from django.urls import reverse
 
 from applications.models import Application
 from tests.fixtures.pages import make_world
+from tests.fixtures.rows import make_application
 
 HISTORY = [
     "applications_function",
@@ -75,6 +80,50 @@ def test_the_admin_validates_as_the_form_does(
     response = admin_pages.post(address, {**values, field: value})
     assert field in response.context["adminform"].form.errors
     assert not Application.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("namespace", "-"), ("repo_url", "file:///etc"), ("branch", "-x")],
+)
+def test_an_edit_in_the_admin_changes_nothing_for_the_worse(
+    admin_pages: Client, settings: Any, field: str, value: str
+) -> None:
+    """Threats 16 and 88."""
+    settings.ZERVERLESS_GIT_PROTOCOLS = ["https"]
+    application = make_world().application
+    address = reverse("admin:applications_application_change", args=[application.pk])
+    form = admin_pages.get(address).context["adminform"].form
+    values = {name: form[name].value() or "" for name in form.fields}
+    admin_pages.post(address, {**values, field: value})
+    before = getattr(application, field)
+    application.refresh_from_db()
+    assert getattr(application, field) == before
+
+
+@pytest.mark.parametrize("field", ["namespace", "repo_url", "branch", "manifest_path"])
+@pytest.mark.django_db
+def test_a_row_from_the_shell_is_validated_too(field: str) -> None:
+    """Threats 16 and 88."""
+    with pytest.raises(ValidationError) as caught:
+        make_application(**{field: "file:///../x"})
+    assert list(caught.value.message_dict) == [field]
+
+
+@pytest.mark.django_db
+def test_the_database_itself_refuses_a_namespace_that_is_no_name() -> None:
+    """Threats 7 and 88: also by UPDATE, past every validator."""
+    make_application()
+    for value in ("Alice", "-", "a\n", "\u0661", "a/b", ""):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            Application.objects.update(namespace=value)
+
+
+@pytest.mark.parametrize("model", ["task", "ormq", "schedule", "success", "failure"])
+def test_the_queue_has_no_page(admin_pages: Client, model: str) -> None:
+    """Threat 88."""
+    assert admin_pages.get(f"/-/admin/django_q/{model}/").status_code == 404
+    assert admin_pages.post(f"/-/admin/django_q/{model}/add/").status_code == 404
 
 
 def test_removing_goes_through_the_dashboard(admin_pages: Client) -> None:
