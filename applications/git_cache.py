@@ -51,7 +51,14 @@ def remove_unused(urls: set[str]) -> None:
     for path in (Path(settings.DATA_DIR) / "git").glob("*.git"):
         if path not in used and time.time() - path.stat().st_mtime > UNUSED_SECONDS:
             with _lock_of(path):
-                shutil.rmtree(path, ignore_errors=True)
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, follow no link; what cannot go stays, and is reported."""
+    shutil.rmtree(path, ignore_errors=True)
+    if path.is_dir():
+        log.warning("%s cannot be removed: see its owner and mode", path)
 
 
 @contextmanager
@@ -121,7 +128,7 @@ class Cache:
 
     def remove(self) -> None:
         for path in (self.path, self._half_made):
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
 
     def remove_if_damaged(self) -> None:
         if self.path.exists() and not self._is_sound():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -264,3 +266,41 @@ def test_removing_a_cache_follows_no_link(tmp_path: Path, settings: Any) -> None
     repository.drop("https://git.example/replaced.git")
     assert not planted.exists()
     assert (elsewhere / "precious").read_text() == "keep me"
+
+
+@pytest.fixture
+def as_nobody() -> Iterator[Path]:
+    """A folder of its own, and no right of root to remove what modes protect."""
+    folder = Path(tempfile.mkdtemp(prefix="zv-nobody-"))
+    root = os.geteuid() == 0
+    if root:
+        os.chown(folder, 65534, 65534)
+        os.seteuid(65534)
+    yield folder
+    if root:
+        os.seteuid(0)
+    for path in folder.rglob("*"):
+        path.chmod(0o700)
+    shutil.rmtree(folder)
+
+
+def test_what_cannot_be_removed_is_reported_and_harms_nothing(
+    as_nobody: Path, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Threat 113: modes under which nobody may remove the files."""
+    settings.DATA_DIR = as_nobody
+    stuck, other = (f"https://git.example/{name}.git" for name in ("stuck", "other"))
+    for url in (stuck, other):
+        (git_cache.path_of(url) / "objects").mkdir(parents=True)
+        (git_cache.path_of(url) / "objects" / "pack").touch()
+        os.utime(git_cache.path_of(url), (0, 0))
+    (git_cache.path_of(stuck) / "objects").chmod(0o500)
+    repository.drop(stuck)
+    repository.keep_only(set())
+    assert git_cache.path_of(stuck).exists()
+    assert not git_cache.path_of(other).exists()
+    told = {
+        record.getMessage().partition(" cannot be removed")[0]
+        for record in caplog.records
+    }
+    assert told == {str(git_cache.path_of(stuck))}
