@@ -15,6 +15,7 @@ from itertools import islice
 
 from django.db import DatabaseError, DataError, IntegrityError, connection, transaction
 
+from applications.redact import redact
 from runtime.invoke import Answer, Request, Route
 from runtime.models import Invocation
 
@@ -35,7 +36,7 @@ def row(
     started_at: datetime,
     duration_ms: float,
 ) -> Invocation:
-    """The row for one request; without the bodies, and fit for both databases."""
+    """The row for one request: no bodies, no credentials, fit for both databases."""
     record, error = answer.record, answer.error
     return Invocation(
         id=request.id,
@@ -46,13 +47,13 @@ def row(
         path=storable(request.raw_path, _PATH_MAX),
         status=answer.status,
         error_code=error.code if error else "",
-        error=storable(error.message, _ERROR_MAX) if error else "",
+        error=storable(redact(error.message), _ERROR_MAX) if error else "",
         duration_ms=round(duration_ms, 3),
         phases=record.phases,
         exit_code=record.exit_code,
         request_bytes=len(request.body),
         response_bytes=len(answer.body),
-        stderr=storable(record.stderr, _STDERR_MAX),
+        stderr=storable(redact(record.stderr), _STDERR_MAX),
     )
 
 

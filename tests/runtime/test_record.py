@@ -53,6 +53,20 @@ def test_text_is_fit_for_both_databases(function: Any) -> None:
     assert stored.error_code == "ZV502"
 
 
+def test_what_a_function_says_is_stored_without_credentials(function: Any) -> None:
+    """Threats 21 and 81."""
+    route = Route(function.pk, 0, 1, "alice", "/api", "sha256:0", "abc")
+    request = Request(id="2" * 32, method="GET", raw_path="/")
+    said = "cannot read https://ada:s3cret@host/x?token=s3cret"
+    answer = Answer(502, [], b"", FunctionFailed(said), Record({}, 1, said))
+    row = record.row(route, request, answer, timezone.now(), 1)
+    row.deployment_id = None
+    record.write([row])
+    stored = Invocation.objects.get()
+    assert stored.error == stored.stderr
+    assert stored.stderr == "cannot read https://***@host/x?token=***"
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_deleted_function_spoils_no_other_row() -> None:
     """Threat 73."""
