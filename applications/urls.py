@@ -12,5 +12,6 @@ urlpatterns = [
         views.application_edit,
         name="application_edit",
     ),
+    path("schema/v1/application.json", views.schema, name="schema"),
     path("partials/connection", views.connection_result, name="connection_result"),
 ]

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from django.contrib import messages
+from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from applications import connection
 from applications.connection import Connection
 from applications.forms import AddForm, EditForm
 from applications.fragments import fragment
 from applications.models import Application
+
+SCHEMA = Path(__file__).parent / "schema" / "application.json"
+
+
+@login_not_required
+@require_GET
+def schema(request: HttpRequest) -> HttpResponse:
+    """The manifest's JSON Schema, public: editors fetch it for completion."""
+    return HttpResponse(SCHEMA.read_bytes(), content_type="application/schema+json")
 
 
 @fragment

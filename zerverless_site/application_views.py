@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
+from django.db import IntegrityError, transaction
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -109,7 +110,13 @@ def _own(request: HttpRequest) -> str:
 
 
 def _added(request: HttpRequest, form: AddForm) -> HttpResponse:
-    application = form.save()
+    try:
+        with transaction.atomic():
+            application = form.save()
+    except IntegrityError:
+        # Somebody else saved the same name between our check and this.
+        messages.error(request, "That name was taken a moment ago: choose another.")
+        return redirect("application_new")
     sync = pipeline.request_sync(application, Sync.Trigger.MANUAL, _who(request))
     messages.success(request, f"{application} is added. This is its first sync.")
     return redirect(sync)

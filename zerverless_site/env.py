@@ -6,14 +6,17 @@ very calls in `settings.py` and cannot drift from them.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from environs import EnvError, EnvValidationError, FileAwareEnv
 
 from applications.quantities import parse_duration, parse_size
+
+T = TypeVar("T")
 
 
 def parse_switch(text: str) -> bool:
@@ -24,6 +27,18 @@ def parse_switch(text: str) -> bool:
     if word in {"off", "false", "no", "0"}:
         return False
     raise ValueError(f'"{text}" is not a switch: write on or off')
+
+
+def parse_words(text: str) -> list[str]:
+    """The words between commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def check_docker_host(text: str) -> str:
+    """A socket, or a TLS port: who reaches a daemon by plain TCP owns its machine."""
+    if re.fullmatch(r"unix:///.+|tcp://[^/\s:]+:[0-9]+", text.strip()):
+        return text.strip()
+    raise ValueError(f'"{text}" is not unix:///PATH or tcp://HOST:2376')
 
 
 @dataclass(frozen=True)
@@ -41,53 +56,84 @@ class Reader:
 
     def __init__(self) -> None:
         self._env = FileAwareEnv(eager=False, expand_vars=False)
+        self._env.add_parser("parsed", _parsed)
         self.declared: list[Declared] = []
-        self._env.add_parser("duration", _refusing(parse_duration))
-        self._env.add_parser("size", _refusing(parse_size))
-        self._env.add_parser("switch", _refusing(parse_switch))
+        self._refused: dict[str, list[str]] = {}
 
-    def text(self, name: str, default: str, about: str) -> str:
-        return str(self._read("str", "text", name, default, about))
+    def text(
+        self, name: str, default: str, about: str, check: Callable[[str], str] = str
+    ) -> str:
+        """Any text that `check` returns; it raises ValueError for any other."""
+        return self._read("text", name, default, about, check)
 
-    def integer(self, name: str, default: str, about: str) -> int:
-        return int(self._read("int", "number", name, default, about))
+    def choice(self, name: str, default: str, about: str, *options: str) -> str:
+        return self._read("choice", name, default, about, _one_of(options))
+
+    def integer(
+        self, name: str, default: str, about: str, least: int = 1, most: int = 10**9
+    ) -> int:
+        return self._read("number", name, default, about, _between(least, most))
 
     def duration(self, name: str, default: str, about: str) -> int:
-        return int(self._read("duration", "duration", name, default, about))
+        return self._read("duration", name, default, about, parse_duration)
 
     def size(self, name: str, default: str, about: str) -> int:
-        return int(self._read("size", "size", name, default, about))
+        return self._read("size", name, default, about, parse_size)
 
     def switch(self, name: str, default: str, about: str) -> bool:
-        return bool(self._read("switch", "on/off", name, default, about))
+        return self._read("on/off", name, default, about, parse_switch)
 
     def words(self, name: str, default: str, about: str) -> list[str]:
-        value = str(self._read("str", "list", name, default, about))
-        return [word.strip() for word in value.split(",") if word.strip()]
+        return self._read("list", name, default, about, parse_words)
+
+    def refuse(self, name: str, problem: str) -> None:
+        """Report a value that is well-formed but cannot be used with the others."""
+        self._refused.setdefault(name, []).append(problem)
 
     def finish(self) -> None:
         """Exit with status 2 naming every setting that cannot be read."""
+        wrong: dict[str, Any] = dict(self._refused)
         try:
             self._env.seal()
         except EnvValidationError as error:
-            wrong: Any = error.error_messages
+            messages: Any = error.error_messages
+            wrong |= messages
+        if wrong:
             lines = [f"  {name}: {'; '.join(wrong[name])}" for name in sorted(wrong)]
-            sys.stderr.write("Settings cannot be read:\n" + "\n".join(lines) + "\n")
-            raise SystemExit(2) from None
+            sys.stderr.write("Settings cannot be used:\n" + "\n".join(lines) + "\n")
+            raise SystemExit(2)
 
-    def _read(self, method: str, kind: str, name: str, default: str, about: str) -> Any:
+    def _read(
+        self, kind: str, name: str, default: str, about: str, parse: Callable[[str], T]
+    ) -> T:
         self.declared.append(Declared(name, kind, default, about))
-        value = getattr(self._env, method)(name, default)
-        fallback = 0 if kind in {"number", "duration", "size"} else ""
-        # A wrong value is reported by finish(); until then any value of the type does.
-        return fallback if value is None else value
+        value: T | None = self._env.parsed(name, default, parse=parse)
+        # A wrong value is reported by finish(); until then the default does.
+        return parse(default) if value is None else value
 
 
-def _refusing(parse: Callable[[str], int]) -> Callable[[str], int]:
-    def parser(value: str, **_: Any) -> int:
-        try:
-            return parse(str(value))
-        except ValueError as error:
-            raise EnvError(str(error)) from error
+def _parsed(value: str, parse: Callable[[str], T]) -> T:
+    try:
+        return parse(str(value))
+    except ValueError as error:
+        raise EnvError(str(error)) from error
 
-    return parser
+
+def _between(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,10}", text.strip()):
+            raise ValueError(f'"{text}" is not a whole number')
+        if not least <= int(text) <= most:
+            raise ValueError(f"{int(text)} is not between {least} and {most}")
+        return int(text)
+
+    return parse
+
+
+def _one_of(options: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.strip().lower() not in options:
+            raise ValueError(f'"{text}" is not one of {", ".join(options)}')
+        return text.strip().lower()
+
+    return parse

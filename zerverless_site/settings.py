@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import dj_database_url
 
 from zerverless_site import secrets
-from zerverless_site.env import Reader
+from zerverless_site.env import Reader, check_docker_host
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 read = Reader()
@@ -26,7 +26,7 @@ DATA_DIR = Path(
 RUN_DIR = DATA_DIR / "run"
 WEB_SOCKET = RUN_DIR / "web.sock"
 ZERVERLESS_PORT = read.integer(
-    "ZERVERLESS_PORT", "8000", "The one public port, served by the gateway."
+    "ZERVERLESS_PORT", "8000", "The one public port, served by the gateway.", 1, 65535
 )
 ZERVERLESS_BIND = read.text(
     "ZERVERLESS_BIND", "127.0.0.1", "The address the gateway listens on."
@@ -63,6 +63,7 @@ DOCKER_HOST = read.text(
     "DOCKER_HOST",
     "unix:///var/run/docker.sock",
     "The Docker daemon: unix://PATH, or tcp://HOST:2376 with verified TLS.",
+    check_docker_host,
 )
 DOCKER_TLS_VERIFY = read.switch(
     "DOCKER_TLS_VERIFY", "off", "Verify the daemon by TLS; needed for tcp://."
@@ -158,9 +159,23 @@ ZERVERLESS_ADMIN_PASSWORD = read.text(
 ZERVERLESS_SAMPLE = read.switch(
     "ZERVERLESS_SAMPLE", "off", "Register the sample application at start."
 )
-ZERVERLESS_LOG_LEVEL = read.text("ZERVERLESS_LOG_LEVEL", "info", "debug to critical.")
-ZERVERLESS_LOG_FORMAT = read.text(
-    "ZERVERLESS_LOG_FORMAT", "auto", "json, text, or auto: text on a terminal."
+ZERVERLESS_LOG_LEVEL = read.choice(
+    "ZERVERLESS_LOG_LEVEL",
+    "info",
+    "The least serious lines to log.",
+    "debug",
+    "info",
+    "warning",
+    "error",
+    "critical",
+)
+ZERVERLESS_LOG_FORMAT = read.choice(
+    "ZERVERLESS_LOG_FORMAT",
+    "auto",
+    "json, text, or auto: text on a terminal.",
+    "auto",
+    "json",
+    "text",
 )
 DEBUG = read.switch("ZERVERLESS_DEBUG", "off", "Django's debug pages; never in public.")
 SECRET_KEY = read.text(
@@ -171,6 +186,8 @@ DATABASE_URL = read.text(
     f"sqlite:///{DATA_DIR / 'db.sqlite3'}",
     "sqlite:///PATH or postgres://USER:PASSWORD@HOST/NAME.",
 )
+if DOCKER_HOST.startswith("tcp://") and not DOCKER_TLS_VERIFY:
+    read.refuse("DOCKER_HOST", "tcp:// needs DOCKER_TLS_VERIFY=on and DOCKER_CERT_PATH")
 read.finish()
 
 SECRET_KEY = SECRET_KEY or secrets.read_or_create(DATA_DIR / "secret-key")

@@ -38,7 +38,7 @@ FRAGMENTS = [
     "function_part",
 ]
 POST_ONLY = ["application_sync", "build_cancel", "theme", "logout", "connection_result"]
-OPEN = {"login", "setup", "theme", "function_call"}
+OPEN = {"login", "setup", "theme", "schema", "function_call"}
 
 
 @pytest.fixture

@@ -47,6 +47,14 @@ def test_all_wrong_settings_are_reported_together() -> None:
         assert name in result.stderr
 
 
+def test_a_daemon_on_plain_tcp_is_refused() -> None:
+    """Threats 37, 87: who reaches it owns the machine."""
+    for host in ("tcp://127.0.0.1:2375", "tcp://docker:2376"):
+        result = check(DOCKER_HOST=host)
+        assert result.returncode == 2
+        assert "DOCKER_TLS_VERIFY" in result.stderr
+
+
 def test_a_setting_can_come_from_a_file(tmp_path: Path) -> None:
     secret = tmp_path / "url"
     secret.write_text("sqlite:////nowhere/at/all.sqlite3\n")
