@@ -14,7 +14,7 @@ pytest_plugins = [
 ]
 
 # What touches the database: these run a second time, on PostgreSQL.
-_DATABASE = {"db", "transactional_db", "stack", "own_gateway"}
+_DATABASE = {"db", "transactional_db", "stack_database", "own_gateway"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -73,6 +73,13 @@ def test_what_meets_a_limit_fails_and_says_which(
     assert answer.record.phases["total"] < 10_000
 
 
+def test_a_file_bomb_meets_the_limit_of_open_files(runner: Runner) -> None:
+    """Threat 58."""
+    answer = runner.misbehave("file-bomb", timeout=20)
+    assert (answer.status, answer.error and answer.error.code) == (502, "ZV502")
+    assert "Too many open files" in answer.record.stderr
+
+
 def test_a_memory_bomb_is_502_with_a_code_of_its_own(runner: Runner) -> None:
     """Threat 57."""
     answer = runner.misbehave("memory-bomb", memory=64 << 20)

@@ -28,7 +28,7 @@ DOCKERFILE = """\
 FROM busybox
 COPY word /word
 RUN cat /word
-CMD ["sh", "-c", "env; env >&2; cat /word >&2"]
+CMD ["sh", "-c", "env; env | grep -v INPUT_ >&2; cat /word >&2"]
 """
 
 

@@ -1,4 +1,4 @@
-"""Work that kills its worker, and two sets of workers on one database."""
+"""Two sets of workers on one database, and work that kills its worker."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -54,87 +55,65 @@ def serves(stack: Stack, version: str) -> bool:
     return stack.get("/team/busy").text == f"{version} {RUN}\n"
 
 
-def is_sleeping(mark: str) -> bool:
-    listing = subprocess.run(["ps", "-eo", "args="], capture_output=True, text=True)
-    return f"sleep {mark}" in listing.stdout.splitlines()
-
-
-def test_a_build_that_kills_its_workers_is_given_up(
-    stack: Stack, repo: Repository, scratch: Path
-) -> None:
-    """Threats 42, 45 and 96: three attempts, a reason, and no temporary file."""
-    mark = f"5{secrets.randbelow(10**8):08}"
-    repo.commit(files("poison", f"sleep {mark}"), "poison")
-    stack.manage("sync_application", "team/busy")
-    for _ in range(3):
-        stack.until(lambda: is_sleeping(mark), 60)
-        for pid in stack.group("worker-builds"):
-            os.kill(pid, signal.SIGKILL)
-        stack.until(lambda: not is_sleeping(mark), 10)
-        stack.shell(LAPSE)
-    stack.until(lambda: stack.shell(LATEST) == "errored work:lost 3", 60)
-    assert serves(stack, "first")
-    assert list(scratch.iterdir()) == []
-
-
-# Half a minute without a heartbeat, and the pause before another attempt.
-LAPSE = """
-from datetime import timedelta
-from django.utils import timezone
-from builds.models import Build
-past = timezone.now() - timedelta(minutes=5)
-Build.objects.filter(state="running").update(lease_until=past, started_at=past)
-"""
-LATEST = """
-from builds.models import Build
-build = Build.objects.latest("pk")
-print(build.state, build.error_code, build.attempt)
-"""
-
-
 @pytest.fixture
-def second_workers(
-    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[list[Path]]:
-    """Both clusters once more on the same database; their logs."""
-    logs = [tmp_path / "control", tmp_path / "builds"]
+def second_workers(stack: Stack, tmp_path: Path) -> Iterator[None]:
+    """Both clusters once more on the same database."""
     running = []
-    for log in logs:
-        with log.open("wb") as output:
-            command = [sys.executable, str(ROOT / "manage.py"), "qcluster"]
-            environment = {**stack.env, "Q_CLUSTER_NAME": log.name}
-            running.append(
-                subprocess.Popen(
-                    command,
-                    env=environment,
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,
-                )
+    with (tmp_path / "log").open("wb") as output:
+        for name in ("control", "builds"):
+            started = subprocess.Popen(
+                [sys.executable, str(ROOT / "manage.py"), "qcluster"],
+                env={**stack.env, "Q_CLUSTER_NAME": name},
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
-    yield logs
+            running.append(started)
+    yield
     for process in running:
         process.terminate()
     for process in running:
         process.wait(60)
 
 
+@contextmanager
+def frozen(stack: Stack) -> Iterator[None]:
+    """The first set of workers and its clock do nothing, and hold no lock."""
+    assert stack.process is not None
+    workers = [*stack.group("worker-control"), *stack.group("worker-builds")]
+    stopped = [stack.process.pid]
+    try:
+        os.kill(stack.process.pid, signal.SIGSTOP)
+        stack.until(lambda: stack.shell(WAITING) == "0", 60)
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+            stopped.append(pid)
+        yield
+    finally:
+        for pid in reversed(stopped):
+            os.kill(pid, signal.SIGCONT)
+
+
 def test_two_sets_of_workers_do_everything_once(
-    stack: Stack, repo: Repository, second_workers: list[Path], scratch: Path
+    stack: Stack, repo: Repository, second_workers: None, scratch: Path
 ) -> None:
     """Threats 52 and 100: every message ten times, for whoever comes first."""
-    stack.until(lambda: all(b"ready" in log.read_bytes() for log in second_workers), 60)
-    pushed = []
-    for number in range(PUSHES):
-        pushed.append(repo.commit(files(f"push {number}"), f"push {number}"))
+    pushed: list[str] = []
+
+    def push() -> None:
+        version = f"push {len(pushed)}"
+        pushed.append(repo.commit(files(version), version))
         stack.shell(HAMMER)
-        stack.until(lambda number=number: serves(stack, f"push {number}"), 90)
+        stack.until(lambda: serves(stack, version), 60)
+
+    for _ in range(PUSHES):
+        push()
+    with frozen(stack):
+        push()  # the second set is really there
     stack.until(lambda: stack.shell(WAITING) == "0", 60)
     made = json.loads(stack.shell(MADE))
-    assert {sha: made.get(sha) for sha in pushed} == dict.fromkeys(pushed, [1, 1])
+    assert {sha: made.get(sha) for sha in pushed} == {sha: [1, 1] for sha in pushed}
     assert stack.shell(LIVE) == "1"
-    for log in second_workers:
-        assert b"zerverless_site.tasks.run_" in log.read_bytes(), "it had nothing to do"
     assert list(scratch.iterdir()) == []
 
 
@@ -157,3 +136,42 @@ print(json.dumps({
 }))
 """
 LIVE = "from runtime.models import *; print(Deployment.objects.live().count())"
+
+
+def is_sleeping(mark: str) -> bool:
+    listing = subprocess.run(["ps", "-eo", "args="], capture_output=True, text=True)
+    return f"sleep {mark}" in listing.stdout.splitlines()
+
+
+def test_a_build_that_kills_its_workers_is_given_up(
+    stack: Stack, repo: Repository, scratch: Path
+) -> None:
+    """Threats 42, 45 and 96: three attempts, a reason, and no temporary file."""
+    before = stack.get("/team/busy").text
+    mark = f"5{secrets.randbelow(10**8):08}"
+    repo.commit(files("poison", f"sleep {mark}"), "poison")
+    stack.manage("sync_application", "team/busy")
+    for _ in range(3):
+        stack.until(lambda: is_sleeping(mark), 60)
+        for pid in stack.group("worker-builds"):
+            os.kill(pid, signal.SIGKILL)
+        stack.until(lambda: not is_sleeping(mark), 10)
+        stack.shell(LAPSE)
+    stack.until(lambda: stack.shell(LATEST) == "errored work:lost 3", 60)
+    assert stack.get("/team/busy").text == before
+    assert list(scratch.iterdir()) == []
+
+
+# Half a minute without a heartbeat, and the pause before another attempt.
+LAPSE = """
+from datetime import timedelta
+from django.utils import timezone
+from builds.models import Build
+past = timezone.now() - timedelta(minutes=5)
+Build.objects.filter(state="running").update(lease_until=past, started_at=past)
+"""
+LATEST = """
+from builds.models import Build
+build = Build.objects.latest("pk")
+print(build.state, build.error_code, build.attempt)
+"""
