@@ -13,7 +13,7 @@ polite)
   ;;
 drip) while :; do echo drip && sleep 0.2; done ;;
 fork-bomb) while :; do sleep 1000 & done ;;
-file-bomb) seq 1 2000 | sed 's|^|/tmp/|' | xargs tee </dev/null ;;
+file-bomb) i=3; while eval "exec $i</dev/null"; do i=$((i + 1)); done ;;
 memory-bomb) exec tail /dev/zero ;;
 stdout-lines) exec yes "a line of output" ;;
 stdout-zeros) exec cat /dev/zero ;;
