@@ -77,7 +77,7 @@ def test_a_file_bomb_meets_the_limit_of_open_files(runner: Runner) -> None:
     """Threat 58."""
     answer = runner.misbehave("file-bomb", timeout=20)
     assert (answer.status, answer.error and answer.error.code) == (502, "ZV502")
-    assert "Too many open files" in answer.record.stderr
+    assert 1000 < max(map(int, answer.record.stderr.splitlines()[1:-1])) < 1024
 
 
 def test_a_memory_bomb_is_502_with_a_code_of_its_own(runner: Runner) -> None:

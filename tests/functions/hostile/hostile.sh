@@ -13,7 +13,7 @@ polite)
   ;;
 drip) while :; do echo drip && sleep 0.2; done ;;
 fork-bomb) while :; do sleep 1000 & done ;;
-file-bomb) i=3; while eval "exec $i</dev/null"; do i=$((i + 1)); done ;;
+file-bomb) i=3; while eval "exec $i</dev/null"; do echo "$i" >&2; i=$((i + 1)); done ;;
 memory-bomb) exec tail /dev/zero ;;
 stdout-lines) exec yes "a line of output" ;;
 stdout-zeros) exec cat /dev/zero ;;
@@ -25,7 +25,7 @@ stderr-much)
   ;;
 fill-root) exec dd if=/dev/zero of=/big bs=1M count=4096 ;;
 fill-tmp) exec dd if=/dev/zero of=/tmp/big bs=1M count=4096 ;;
-fill-inodes) i=0 && while : >"/tmp/$i"; do i=$((i + 1)); done ;;
+fill-inodes) i=0 && while : >"/tmp/$i"; do echo "$i" >&2; i=$((i + 1)); done ;;
 fill-volume) exec dd if=/dev/zero of=/data/big bs=1M count=4096 ;;
 fill-shm) exec dd if=/dev/zero of=/dev/shm/big bs=1M count=4096 ;;
 never-read) echo fine ;;
