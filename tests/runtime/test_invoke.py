@@ -18,7 +18,6 @@ from tests.fixtures.functions import (
     ROOT,
     SDK_LEAVES_SOCKETS,
     Runner,
-    docker,
     function_image,
     image_of,
 )
@@ -211,7 +210,7 @@ def test_only_an_image_that_says_so_runs_as_root(
 
 
 def test_the_example_of_the_original_design_answers(runner: Runner) -> None:
-    image = docker("build", "-q", str(ROOT / "tests" / "functions" / "example"))
+    image = function_image("example")
     body = b'{"name": "Ada"}'
     request = {
         "method": "POST",
