@@ -27,7 +27,8 @@ def containers(stack: Stack) -> list[str]:
     name = stack.shell(INSTALLATION)
     filters = f"name=zerverless-{name}-"
     listing = ["docker", "ps", "--all", "--quiet", "--filter", filters]
-    return subprocess.run(listing, capture_output=True, check=True).stdout.split()
+    done = subprocess.run(listing, capture_output=True, text=True, check=True)
+    return done.stdout.split()
 
 
 INSTALLATION = """
