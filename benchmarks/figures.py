@@ -43,7 +43,6 @@ def all_figures(platform: Platform) -> list[Callable[[], Figure]]:
 def run_to_live(platform: Platform) -> Figure:
     """From `serve` on an empty data directory to the sample's first answer."""
     ours = [platform.fresh_start() for _ in range(min(RUNS, 3))]
-    platform.start()
     about = "serve on an empty data directory until the sample function answers"
     return Figure("run_to_live", "s", about, ours, [])
 
