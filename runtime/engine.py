@@ -9,15 +9,17 @@ request when it is full), and a forked process must not share its parent's conne
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
 import socket
+import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -34,13 +36,11 @@ from runtime.errors import (
     ImageMissing,
     Unavailable,
 )
-from runtime.pump import Pump, Stopped
 
 logger = logging.getLogger(__name__)
 
 # Seconds. A call to a daemon that hangs must end: start has a setting of its own.
 _QUICK = 10
-_GRACE = 0.5
 _local = threading.local()
 
 
@@ -52,7 +52,7 @@ class Image:
     volumes: tuple[str, ...]
     user: str
     workdir: str
-    has_command: bool
+    command: tuple[str, ...]  # ENTRYPOINT and CMD together
     env: tuple[str, ...]
     labels: tuple[str, ...]
 
@@ -69,61 +69,14 @@ class Container:
     state: str
 
 
-@dataclass
-class Outcome:
-    """How one container ended. `exit_code` is None when we killed it."""
-
-    stopped: Stopped
-    exit_code: int | None = None
-    oom: bool = False
-    stdout: bytes = b""
-    stderr: bytes = b""
-    stderr_cut: bool = False
-    phases: dict[str, float] = field(default_factory=dict)
-
-
 def container_name(installation: str, gateway_id: str, invocation_id: str) -> str:
     """The name that says whose it is; labels cannot: an image brings its own."""
     return f"zerverless-{installation}-{gateway_id}-{invocation_id}"
 
 
-def run_once(
-    name: str,
-    config: dict[str, Any],
-    *,
-    body: bytes,
-    timeout: float,
-    max_output: int,
-    cancelled: Callable[[], bool],
-) -> Outcome:
-    """Run one container from create to remove and return how it ended.
-
-    `config` is the body of the Engine API's "create a container"; `timeout` is in
-    seconds from the moment the container has started. The container and its volumes
-    are removed whatever happens. Raises ImageMissing, ContainerRefused (the image
-    cannot be started as it is) and ContainerEngineError.
-    """
-    phases: dict[str, float] = {}
-    with ExitStack() as stack:
-        with _phase(phases, "create"):
-            _create(name, config)
-        stack.callback(removal.soon, remove, name)
-        streams = stack.enter_context(ExitStack())
-        with _phase(phases, "attach"):
-            pump = _attach(streams, name, body, max_output)
-        with _phase(phases, "start"), _our_errors(refusable=True):
-            _client(_start_timeout()).start(name)
-        with _phase(phases, "run"), _our_errors():
-            outcome = _supervise(name, pump, timeout, cancelled)
-        if outcome.stopped is not Stopped.END:
-            _stop(name, pump, outcome)
-    outcome.phases = phases
-    return outcome
-
-
 def remove(name: str) -> None:
     """Kill and remove a container with its anonymous volumes; gone already is fine."""
-    with _our_errors():
+    with our_errors():
         try:
             _client(_QUICK * 3).remove_container(name, v=True, force=True)
         except docker.errors.NotFound:
@@ -133,9 +86,28 @@ def remove(name: str) -> None:
                 raise
 
 
+def start(name: str) -> None:
+    """Start a created container; ContainerRefused where the image is at fault."""
+    with our_errors(refusable=True):
+        _client(_start_timeout()).start(name)
+
+
+def wait(name: str, seconds: float) -> int | None:
+    """The exit code of a container; None while it still runs after `seconds`."""
+    with our_errors():
+        try:
+            wait: Any = _client(_QUICK).wait  # typed as whole seconds
+            return int(wait(name, timeout=seconds)["StatusCode"])
+        except (requests.exceptions.Timeout, requests.exceptions.ConnectionError):
+            # The SDK reports a read timeout in the middle of an answer as a
+            # ConnectionError; a daemon that is really gone fails the next call.
+            ping()
+            return None
+
+
 def kill(name: str, signal: str = "SIGKILL") -> None:
     """Send a signal; a container that is not running (any more) is fine."""
-    with _our_errors():
+    with our_errors():
         try:
             _client(_QUICK).kill(name, signal)
         except docker.errors.APIError as error:
@@ -145,14 +117,14 @@ def kill(name: str, signal: str = "SIGKILL") -> None:
 
 def ping() -> None:
     """Return when the engine answers, raise ContainerEngineError when it does not."""
-    with _our_errors():
+    with our_errors():
         _client(_QUICK).ping()
 
 
 def list_ours(installation: str) -> list[Container]:
     """Every container whose name says it is this installation's, running or not."""
     prefix = f"zerverless-{installation}-"
-    with _our_errors():
+    with our_errors():
         rows = _client(_QUICK).containers(all=True, filters={"name": f"^/?{prefix}"})
     return [
         Container(
@@ -176,7 +148,7 @@ def image(image_id: str) -> Image:
 
 @lru_cache(maxsize=2048)  # an image never changes under its id
 def _image(_daemon: str, image_id: str) -> Image:
-    with _our_errors():
+    with our_errors():
         inspect: Any = _client(_QUICK).inspect_image
         config = inspect(image_id).get("Config") or {}
     return Image(
@@ -184,16 +156,17 @@ def _image(_daemon: str, image_id: str) -> Image:
         volumes=tuple(sorted(config.get("Volumes") or ())),
         user=config.get("User") or "",
         workdir=config.get("WorkingDir") or "",
-        has_command=bool(config.get("Cmd") or config.get("Entrypoint")),
+        command=(*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
         env=tuple(config.get("Env") or ()),
         labels=tuple(config.get("Labels") or ()),
     )
 
 
-def _create(name: str, config: dict[str, Any]) -> None:
+def create(name: str, config: dict[str, Any]) -> None:
+    """Create a container from the body of the Engine API's call; by image id only."""
     create: Any = _client(_start_timeout()).create_container_from_config
     try:
-        with _our_errors(refusable=True):
+        with our_errors(refusable=True):
             create(config, name)
     except ContainerEngineError as error:
         # Undo a creation whose end we did not see. Where the engine has answered, it
@@ -203,22 +176,13 @@ def _create(name: str, config: dict[str, Any]) -> None:
         raise
 
 
-def _attach(streams: ExitStack, name: str, body: bytes, max_output: int) -> Pump:
-    """Attach before the start, or a short-lived container's output would be lost."""
-    one = settings.DOCKER_HOST.startswith("unix://")
-    output = _stream(streams, name, stdin=bool(body) and one, output=True)
-    if not body:
-        return Pump(output, None, body, max_output)
-    feed = output if one else _stream(streams, name, stdin=True, output=False)
-    return Pump(output, feed, body, max_output)
-
-
-def _stream(
+def stream(
     streams: ExitStack, name: str, *, stdin: bool, output: bool
 ) -> socket.socket:
+    """One attached stream, closed with `streams`."""
     wanted = {"stream": True, "stdin": stdin, "stdout": output, "stderr": output}
     params = {key: int(value) for key, value in wanted.items()}
-    with _our_errors():
+    with our_errors():
         raw: Any = _client(_QUICK).attach_socket(name, params=params)
     # On a unix socket the SDK hands out a SocketIO, over TLS the socket itself. Both
     # live as long as the response they belong to.
@@ -228,42 +192,10 @@ def _stream(
     return stream
 
 
-def _supervise(
-    name: str, pump: Pump, timeout: float, cancelled: Callable[[], bool]
-) -> Outcome:
-    until = time.monotonic() + timeout
-    outcome = Outcome(pump.run(until, cancelled))
-    if outcome.stopped is Stopped.END:
-        _wait_for_exit(name, outcome, until, cancelled)
-    outcome.stdout = pump.stdout
-    outcome.stderr, outcome.stderr_cut = pump.stderr, pump.stderr_cut
-    return outcome
-
-
-def _wait_for_exit(
-    name: str, outcome: Outcome, until: float, cancelled: Callable[[], bool]
-) -> None:
-    """Both outputs are closed, so normally it ends now; but it may live on silently."""
-    while (left := until - time.monotonic()) > 0 and not cancelled():
-        with _our_errors():
-            try:
-                wait: Any = _client(_QUICK).wait  # typed as whole seconds
-                status = wait(name, timeout=min(left, 0.5))
-            except (requests.exceptions.Timeout, requests.exceptions.ConnectionError):
-                # The SDK reports a read timeout in the middle of an answer as a
-                # ConnectionError; a daemon that is really gone fails the next call.
-                ping()
-                continue
-        outcome.exit_code = int(status["StatusCode"])
-        outcome.oom = outcome.exit_code != 0 and _was_oom(name, outcome.exit_code)
-        return
-    outcome.stopped = Stopped.CANCELLED if cancelled() else Stopped.DEADLINE
-
-
-def _was_oom(name: str, exit_code: int) -> bool:
+def was_oom(name: str, exit_code: int) -> bool:
     """Whether the kernel killed it for memory. The report can trail the exit."""
     for attempt in range(5):
-        with _our_errors():
+        with our_errors():
             state = _client(_QUICK).inspect_container(name)["State"]
         if state["OOMKilled"] or exit_code != 137:
             return bool(state["OOMKilled"])
@@ -271,37 +203,9 @@ def _was_oom(name: str, exit_code: int) -> bool:
     return False
 
 
-def _stop(name: str, pump: Pump, outcome: Outcome) -> None:
-    """SIGTERM and a short grace where there is time for it.
-
-    SIGKILL comes with the removal, behind the answer and after our end of the streams
-    is closed: the engine calls a container dead only when its output has been read,
-    and with that end still open it would wait for us.
-    """
-    if outcome.stopped is not Stopped.DEADLINE:
-        return
-    try:
-        kill(name, "SIGTERM")
-        pump.discard_stdout()
-        with _our_errors():
-            pump.run(time.monotonic() + _GRACE, lambda: False)
-    except ContainerEngineError:
-        # How the request ends is decided already; a failing engine does not change it.
-        logger.warning("container %s could not be stopped", name, exc_info=True)
-    outcome.stderr, outcome.stderr_cut = pump.stderr, pump.stderr_cut
-
-
 @contextmanager
-def _phase(phases: dict[str, float], name: str) -> Iterator[None]:
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        phases[name] = round((time.perf_counter() - started) * 1000, 2)
-
-
-@contextmanager
-def _our_errors(*, refusable: bool = False) -> Iterator[None]:
+def our_errors(*, refusable: bool = False) -> Iterator[None]:
+    """Turn what the SDK and its sockets raise into our errors."""
     try:
         yield
     except docker.errors.ImageNotFound as error:
@@ -380,3 +284,73 @@ def _tls(host: str) -> TLSConfig | bool:
         ca_cert=str(certificates / "ca.pem"),
         verify=True,
     )
+
+
+# -- Files we put beside a function ----------------------------------------------------
+
+
+def fill_volume(name: str, helper: str, image_id: str, files: dict[str, bytes]) -> None:
+    """Ensure the volume `name` holds `files`, executable, through a container that is
+    never started: `helper` is its name, `image_id` any image there is.
+
+    The last file is written last and read first, so a volume half filled by a killed
+    process is filled again.
+    """
+    place = "/files"
+    config = {
+        "Image": image_id,
+        "Cmd": ["none"],
+        "HostConfig": {"Binds": [f"{name}:{place}"], "NetworkMode": "none"},
+    }
+    create(helper, config)
+    try:
+        if _file_in(helper, f"{place}/{list(files)[-1]}") is None:
+            for file, data in files.items():
+                with our_errors():
+                    _client(_QUICK * 3).put_archive(helper, place, _tar(file, data))
+    finally:
+        remove(helper)
+
+
+def file_of_image(reference: str, helper: str, path: str) -> bytes | None:
+    """One file of a local image, without running it; None where there is none."""
+    try:
+        create(helper, {"Image": reference, "Cmd": ["none"]})
+    except ImageMissing:
+        return None
+    try:
+        return _file_in(helper, path)
+    finally:
+        remove(helper)
+
+
+def remove_volume(name: str) -> None:
+    """Remove a volume of ours; in use or gone already is fine."""
+    with our_errors():
+        try:
+            _client(_QUICK).remove_volume(name)
+        except docker.errors.APIError as error:
+            if error.status_code not in {404, 409}:
+                raise
+
+
+def _file_in(container: str, path: str) -> bytes | None:
+    with our_errors():
+        try:
+            chunks, _ = _client(_QUICK * 3).get_archive(container, path)
+        except docker.errors.NotFound:
+            return None
+        data = b"".join(chunks)
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        member = next((m for m in archive if m.isreg()), None)
+        stream = archive.extractfile(member) if member else None
+        return stream.read() if stream else None
+
+
+def _tar(name: str, data: bytes) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        member = tarfile.TarInfo(name)
+        member.size, member.mode = len(data), 0o755
+        archive.addfile(member, io.BytesIO(data))
+    return out.getvalue()

@@ -7,7 +7,7 @@ import re
 from django.conf import settings
 
 from runtime import sandbox
-from runtime.engine import Outcome
+from runtime.container import Outcome
 from runtime.errors import (
     Abandoned,
     AnswerTooLarge,

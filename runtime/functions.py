@@ -15,13 +15,15 @@ from runtime import function_headers, http_request
 from runtime.errors import NoRoute, Unavailable
 from runtime.exchange import Exchange
 from runtime.http_request import Origin, Target
-from runtime.invoke import Answer, Request, Route, invoke
+from runtime.invoke import Answer, Request, Route, Stock, invoke, prime
 from runtime.limits import BodyBudget, Limits
+from runtime.pool import Pool
+from runtime.primed import Launcher, Primed
 from runtime.problem import Problem
 from runtime.record import Recorder, row
 from runtime.watch import Watch
 
-Invoke = Callable[[Route, Request, str, threading.Event], Answer]
+Invoke = Callable[[Route, Request, str, threading.Event, Stock], Answer]
 
 
 class Functions:
@@ -35,6 +37,8 @@ class Functions:
         self._budget = BodyBudget(2 * total * settings.ZERVERLESS_MAX_BODY)
         self._threads = ThreadPoolExecutor(total, thread_name_prefix="invoke")
         self.recorder = Recorder()
+        self.pool = Pool(self._prime)
+        self._launcher: Launcher | None = None
 
     async def serve(self, exchange: Exchange, target: Target, origin: Origin) -> None:
         """Answer a request below the root; raises InvocationError."""
@@ -85,6 +89,7 @@ class Functions:
                     request,
                     self._watch.owner,
                     cancelled,
+                    self.pool,
                 )
             finally:
                 watching.cancel()
@@ -92,9 +97,18 @@ class Functions:
         self.recorder.put(row(route, request, answer, began, spent))
         return answer, waited
 
+    def _prime(self, route: Route) -> Primed:
+        """Start a container ahead; called by the pool's thread only."""
+        owner = self._watch.owner
+        if self._launcher is None:
+            installation, _, gateway = owner.partition("-")
+            self._launcher = Launcher.ensure(installation, gateway, route.image_id)
+        return prime(route, owner, self._launcher)
+
     def drain(self) -> None:
         """Wait for running functions, then write what they left to record."""
         self._threads.shutdown(wait=True)
+        self.pool.stop()
         self.recorder.stop()
 
 

@@ -75,6 +75,7 @@ class App:
         access.start()
         self.watch.start()
         self.functions.recorder.start()
+        self.functions.pool.start()
 
     def _stop(self) -> None:
         """Requests have ended by now: the server waits for them first."""

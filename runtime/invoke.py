@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from django.conf import settings
 
-from runtime import engine, sandbox
+from runtime import container, engine, primed, sandbox
 from runtime.answer import read_reply
 from runtime.environment import is_reserved, request_environment
 from runtime.errors import (
@@ -22,6 +23,7 @@ from runtime.errors import (
     Unavailable,
 )
 from runtime.failure import clean_log, error_of
+from runtime.primed import Launcher, NeverStarted, Primed
 
 logger = logging.getLogger(__name__)
 Cancelled = Callable[[], bool] | threading.Event | None
@@ -97,8 +99,22 @@ class Answer:
     record: Record
 
 
+class Stock(Protocol):
+    """Where primed containers come from: runtime.pool.Pool, or nowhere."""
+
+    def take(self, route: Route) -> Primed | None:
+        """A primed container of exactly this deployment, if there is one."""
+
+    def drop(self, route: Route) -> None:
+        """One of this deployment's was found dead."""
+
+
 def invoke(
-    route: Route, request: Request, owner: str, cancelled: Cancelled = None
+    route: Route,
+    request: Request,
+    owner: str,
+    cancelled: Cancelled = None,
+    stock: Stock | None = None,
 ) -> Answer:
     """Run the function once for this request and return its answer, or the error's.
 
@@ -109,7 +125,7 @@ def invoke(
     record = Record()
     answer: Answer | None = None
     try:
-        answer = _run(route, request, owner, _as_callable(cancelled), record)
+        answer = _run(route, request, owner, _as_callable(cancelled), record, stock)
     except InvocationError as error:
         if isinstance(error, ContainerRefused):
             record.stderr = f"docker: {error.reason}"
@@ -140,19 +156,21 @@ def _run(
     owner: str,
     cancelled: Callable[[], bool],
     record: Record,
+    stock: Stock | None,
 ) -> Answer:
-    environment = _environment(route, request)
+    variables = _variables(route, request)
     image = _runnable(route.image_id)
-    config = _config(route, image, environment, reads_body=bool(request.body))
-    installation, _, gateway = owner.partition("-")
-    outcome = engine.run_once(
-        engine.container_name(installation, gateway, request.id),
-        config,
-        body=request.body,
-        timeout=route.config.timeout,
-        max_output=settings.ZERVERLESS_MAX_BODY,
-        cancelled=cancelled,
-    )
+    outcome = _run_primed(route, request, variables, cancelled, stock)
+    if outcome is None:
+        environment = {**_own(route), **variables}
+        outcome = container.run_once(
+            _name(owner, request.id),
+            _config(route, image, environment, reads_body=bool(request.body)),
+            body=request.body,
+            timeout=route.config.timeout,
+            max_output=settings.ZERVERLESS_MAX_BODY,
+            cancelled=cancelled,
+        )
     record.phases, record.exit_code = outcome.phases, outcome.exit_code
     record.oom, record.stderr = outcome.oom, clean_log(outcome)
     error = error_of(outcome, route.config.timeout, route.config.memory, image.user)
@@ -167,10 +185,49 @@ def _run(
     return Answer(reply.status, reply.headers, reply.body, None, record)
 
 
+def _run_primed(
+    route: Route,
+    request: Request,
+    variables: dict[str, str],
+    cancelled: Callable[[], bool],
+    stock: Stock | None,
+) -> container.Outcome | None:
+    """How it ended in a container started ahead; None when there was none."""
+    ready = None if stock is None else stock.take(route)
+    if stock is None or ready is None:
+        return None
+    try:
+        return primed.run(
+            ready,
+            variables,
+            body=request.body,
+            timeout=route.config.timeout,
+            max_output=settings.ZERVERLESS_MAX_BODY,
+            cancelled=cancelled,
+        )
+    except NeverStarted:
+        logger.warning("a primed container of %s was gone", route.path)
+        stock.drop(route)
+        return None
+
+
+def prime(route: Route, owner: str, launcher: Launcher) -> Primed:
+    """Start a container of this deployment ahead; raises as `invoke` would answer."""
+    image = _runnable(route.image_id)
+    config = _config(route, image, _own(route), reads_body=True)
+    name = _name(owner, f"primed{secrets.token_hex(8)}")
+    return primed.prime(name, launcher.wrap(config, image.command))
+
+
+def _name(owner: str, suffix: str) -> str:
+    installation, _, gateway = owner.partition("-")
+    return engine.container_name(installation, gateway, suffix)
+
+
 def _runnable(image_id: str) -> engine.Image:
     image = engine.image(image_id)
     problem = sandbox.refusal(
-        has_command=image.has_command, workdir=image.workdir, volumes=image.volumes
+        has_command=bool(image.command), workdir=image.workdir, volumes=image.volumes
     )
     if problem:
         raise FunctionFailed(problem)
@@ -206,8 +263,13 @@ def _labels(route: Route) -> dict[str, str]:
     }
 
 
-def _environment(route: Route, request: Request) -> dict[str, str]:
-    own = {k: v for k, v in route.config.env.items() if not is_reserved(k)}
+def _own(route: Route) -> dict[str, str]:
+    """The manifest's variables: the same for every request."""
+    return {k: v for k, v in route.config.env.items() if not is_reserved(k)}
+
+
+def _variables(route: Route, request: Request) -> dict[str, str]:
+    """What this request adds to the environment."""
     path = "" if route.path == "/" else route.path
     variables = request_environment(
         method=request.method,
@@ -225,7 +287,6 @@ def _environment(route: Route, request: Request) -> dict[str, str]:
     )
     deadline = int((time.time() + route.config.timeout) * 1000)
     return {
-        **own,
         **variables,
         "ZERVERLESS_NAMESPACE": route.namespace,
         "ZERVERLESS_FUNCTION": route.path,

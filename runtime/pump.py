@@ -20,7 +20,6 @@ from enum import Enum
 
 STDERR_TAIL = 8 * 1024
 _HEADER = struct.Struct(">BxxxL")
-_STDERR = 2
 _RECEIVE = 256 * 1024
 _SEND = 64 * 1024
 # How long a cancelled request may go unnoticed, in seconds.
@@ -47,6 +46,9 @@ class Pump:
     shutdown ends its reading too), so there `feed` must be a socket of its own.
     """
 
+    HEADER = 8  # bytes before the payload of a frame
+    _STDERR = 2
+
     def __init__(
         self,
         output: socket.socket,
@@ -63,6 +65,7 @@ class Pump:
         self._stderr_size = 0
         self._stderr_tail = bytearray()
         self._ended = False
+        self.exit_code: int | None = None  # where the stream itself tells it
         output.setblocking(False)
         if feed is not None:
             feed.setblocking(False)
@@ -144,6 +147,7 @@ class Pump:
         except (ConnectionResetError, ssl.SSLEOFError):
             data = b""
         if not data:
+            self._finish()
             self._ended = True
             return
         self._frames += data
@@ -160,8 +164,11 @@ class Pump:
             self._take(stream, bytes(self._frames[_HEADER.size : end]))
             del self._frames[:end]
 
+    def _finish(self) -> None:
+        """Both outputs are closed."""
+
     def _take(self, stream: int, data: bytes) -> None:
-        if stream != _STDERR:
+        if stream != self._STDERR:
             self._stdout_size += len(data)
             if self._stdout_size <= self._max_output:
                 self._stdout.append(data)

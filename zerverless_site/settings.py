@@ -133,6 +133,22 @@ ZERVERLESS_FUNCTION_CONCURRENCY = read.integer(
     "Requests in one function at once where its manifest does not say.",
 )
 
+ZERVERLESS_PRIMED_MAX = read.integer(
+    "ZERVERLESS_PRIMED_MAX",
+    "4",
+    "Containers started ahead for one function that is being called; 0 for none.",
+    0,
+    64,
+)
+ZERVERLESS_PRIMED_MEMORY = read.size(
+    "ZERVERLESS_PRIMED_MEMORY",
+    "4Gi",
+    "Memory limits of all containers started ahead, added up.",
+)
+ZERVERLESS_PRIMED_KEEP = read.duration(
+    "ZERVERLESS_PRIMED_KEEP", "2m", "They go when a function was not called so long."
+)
+
 # -- Retention ------------------------------------------------------------------------
 ZERVERLESS_KEEP_IMAGES = read.integer(
     "ZERVERLESS_KEEP_IMAGES", "5", "Latest images kept per function."

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from runtime import engine, errors, failure
+from runtime import container, errors, failure
 from runtime.invoke import Answer
 from runtime.pump import Stopped
 from tests.fixtures.functions import (
@@ -247,7 +247,7 @@ def test_a_failure_names_the_limit_it_met(stderr: bytes, user: str, hint: str) -
 def test_a_log_tail_can_be_stored_and_shown_anywhere() -> None:
     """Threats 81 and 85: no NUL, no terminal control, no half characters."""
     raw = b"a\x00b\x1b[31mred\x1b[0m\x1b]8;;http://x\x07link\x1b]8;;\x07\r\n\xc3"
-    outcome = engine.Outcome(Stopped.END, stderr=raw, stderr_cut=True)
+    outcome = container.Outcome(Stopped.END, stderr=raw, stderr_cut=True)
     assert failure.clean_log(outcome) == "…abredlink\n\ufffd"
 
 
