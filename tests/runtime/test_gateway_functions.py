@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.functions import wait_until
 from tests.fixtures.gateway import Answer, Connect, Gateway
 
 # The last segment of the path says what to do.
@@ -75,7 +76,7 @@ def functions(gateway: Gateway, image: str) -> Iterator[None]:
     gateway.deploy("/cgi", image, response="cgi")
     gateway.deploy("/one", image, concurrency=1)
     yield
-    assert containers(gateway) == []
+    wait_until(lambda: containers(gateway) == [], 20)
 
 
 def containers(gateway: Gateway) -> list[str]:
