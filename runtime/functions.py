@@ -37,7 +37,7 @@ class Functions:
         self._budget = BodyBudget(2 * total * settings.ZERVERLESS_MAX_BODY)
         self._threads = ThreadPoolExecutor(total, thread_name_prefix="invoke")
         self.recorder = Recorder()
-        self.pool = Pool(self._prime)
+        self.pool = Pool(self._prime, self._live)
         self._launcher: Launcher | None = None
 
     async def serve(self, exchange: Exchange, target: Target, origin: Origin) -> None:
@@ -96,6 +96,10 @@ class Functions:
         spent = (time.perf_counter() - exchange.started) * 1000
         self.recorder.put(row(route, request, answer, began, spent))
         return answer, waited
+
+    def _live(self) -> frozenset[int]:
+        table = self._watch.table
+        return table.deployments if table is not None else frozenset()
 
     def _prime(self, route: Route) -> Primed:
         """Start a container ahead; called by the pool's thread only."""

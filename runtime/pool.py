@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -49,10 +49,14 @@ class Shelf:
 
 
 class Pool:
-    """Primed containers by deployment; `make` creates one for a route."""
+    """Primed containers by deployment; `make` creates one for a route, `live` says
+    which deployments there are now."""
 
-    def __init__(self, make: Callable[[Route], Primed]) -> None:
+    def __init__(
+        self, make: Callable[[Route], Primed], live: Callable[[], Collection[int]]
+    ) -> None:
         self._make = make
+        self._live = live
         self._shelves: dict[int, Shelf] = {}
         self._changed = threading.Condition()
         self._stopping = False
@@ -109,7 +113,11 @@ class Pool:
 
     def _shrink(self, now: float) -> None:
         """Give up what nobody calls any more, one at a time; forget empty shelves."""
+        live = self._live()
         for key, shelf in list(self._shelves.items()):
+            if key not in live:
+                shelf.asked.clear()
+                _discard(shelf.ready)
             wanted = shelf.wanted(now)
             # One more than wanted may stay: traffic that wavers must not start and
             # discard containers all the time.

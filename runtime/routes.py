@@ -26,6 +26,7 @@ class RouteTable:
     ) -> None:
         self.version = version
         self._routes = {_place(route): route for route in routes}
+        self.deployments = frozenset(r.deployment_id for r in self._routes.values())
         self._depth = max(map(len, self._routes), default=0)
 
     def __len__(self) -> int:

@@ -23,6 +23,7 @@ class Maker:
         self.alive: list[Token] = []
         self.made = 0
         self.fails = False
+        self.live = set(range(10))
 
     def __call__(self, route: Route) -> Primed:
         if self.fails:
@@ -56,7 +57,7 @@ def maker() -> Maker:
 @pytest.fixture
 def started(maker: Maker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
     monkeypatch.setattr(pool, "_TICK", 0.01)
-    running = Pool(maker)
+    running = Pool(maker, lambda: maker.live)
     running.start()
     yield running
     running.stop()
@@ -112,6 +113,16 @@ def test_a_function_not_called_for_long_loses_its_own(
     wait_until(lambda: maker.alive == [])
 
 
+def test_what_is_no_longer_live_is_given_up_at_once(
+    started: Pool, maker: Maker
+) -> None:
+    started.take(route(1))
+    wait_until(lambda: started.count() > 0)
+    maker.live = {2}
+    wait_until(lambda: maker.alive == [])
+    assert started.count() == 0
+
+
 def test_memory_is_a_budget_for_all(started: Pool, maker: Maker, settings: Any) -> None:
     settings.ZERVERLESS_PRIMED_MEMORY = 3 * (256 << 20)
     for deployment in range(1, 6):
@@ -140,7 +151,7 @@ def test_a_dead_one_takes_its_siblings_along(started: Pool, maker: Maker) -> Non
 
 def test_none_are_made_when_they_are_switched_off(maker: Maker, settings: Any) -> None:
     settings.ZERVERLESS_PRIMED_MAX = 0
-    off = Pool(maker)
+    off = Pool(maker, lambda: maker.live)
     off.start()
     assert off.take(route()) is None
     off.stop()
