@@ -12,6 +12,11 @@ from builds.models import Build
 from runtime.models import Deployment
 
 
+# Gateways look for new routes four times a second: who waited for "live" and then
+# calls the URL must not meet the moment before.
+ROUTES_SEEN = 0.5
+
+
 class StillRunning(Exception):
     """The time given to `--wait` is over."""
 
@@ -31,6 +36,7 @@ def follow(sync: Sync, say: Callable[[str], None], timeout: float) -> bool:
                 said.add(line)
                 say(line)
         if sync.is_final and all(_has_settled(build) for build in builds):
+            time.sleep(ROUTES_SEEN)
             return all(row.state == State.SUCCEEDED for row in (sync, *builds))
         if time.monotonic() > deadline:
             raise StillRunning
