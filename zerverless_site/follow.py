@@ -11,7 +11,6 @@ from applications.work import State
 from builds.models import Build
 from runtime.models import Deployment
 
-
 # Gateways look for new routes four times a second: who waited for "live" and then
 # calls the URL must not meet the moment before.
 ROUTES_SEEN = 0.5
