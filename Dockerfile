@@ -1,7 +1,7 @@
 # The platform: gateway, control plane and workers are this one image with different commands.
 FROM python:3.11-slim
-# Git, a static busybox for containers started ahead, and of Docker only the client, with the BuildKit that image builds need. Debian 12 has it in docker.io, whose
-# daemon is not wanted here; later releases have packages of their own for it.
+# Git, a static busybox for containers started ahead, and of Docker only the client, with the BuildKit that image builds
+# need. Debian 12 has it in docker.io, whose daemon is not wanted here; later releases have packages of their own for it.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends busybox-static ca-certificates git \
  && if apt-cache show docker-cli docker-buildx >/dev/null 2>&1; \

@@ -146,7 +146,7 @@ ZERVERLESS_PRIMED_MEMORY = read.size(
     "Memory limits of all containers started ahead, added up.",
 )
 ZERVERLESS_PRIMED_KEEP = read.duration(
-    "ZERVERLESS_PRIMED_KEEP", "2m", "They go when a function was not called so long."
+    "ZERVERLESS_PRIMED_KEEP", "45s", "They go when a function was not called so long."
 )
 
 # -- Retention ------------------------------------------------------------------------
