@@ -21,7 +21,7 @@ format: ## format the code and fix what can be fixed
 	@scripts/venv dev
 	@.venv/bin/ruff check --fix --quiet . ; .venv/bin/ruff format .
 
-bench: ## measure requests per second and latency (longer: make bench ARGS=20)
+bench: ## measure everything in benchmarks/, each figure beside its reference
 	@exec $(stay) scripts/bench $(ARGS)
 
 stop: ## stop the Docker Engine and PostgreSQL that were started from here
