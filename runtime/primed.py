@@ -65,7 +65,9 @@ class Launcher:
     @classmethod
     def ensure(cls, installation: str, gateway: str, image_id: str) -> Launcher:
         """The launcher of this installation; NoLauncher without a static busybox."""
-        helper = engine.container_name(installation, gateway, "launcher")
+        # A name of its own each time: one that could not be removed blocks no other.
+        suffix = f"launcher{secrets.token_hex(4)}"
+        helper = engine.container_name(installation, gateway, suffix)
         busybox = _static_busybox(helper)
         if busybox is None:
             raise NoLauncher(
