@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
 from applications.fragments import fragment, version
@@ -98,17 +100,27 @@ def _builds() -> QuerySet[Build]:
 def _context(row: Build, lines: list[transcript.Line], after: int) -> dict[str, Any]:
     live = row.function.deployments.live().first()
     ahead = _ahead(row) if row.state == State.QUEUED else None
+    is_settled = row.is_final and not _is_going_live(row)
+    facts = (row.state, row.attempt, row.cancel_requested_at, live and live.pk)
     return {
         "build": row,
         "live": live,
         "is_live": live is not None and live.build_id == row.pk,
+        "is_settled": is_settled,
         "ahead": ahead,
         "usual": _usual(row) if not row.is_final else None,
         "cursor": lines[-1][0] if lines else after,
-        "version": version(
-            row.state, row.attempt, row.cancel_requested_at, live and live.pk, ahead
-        ),
+        "version": version(*facts, ahead, is_settled),
     }
+
+
+def _is_going_live(row: Build) -> bool:
+    """Succeeded a moment ago and not deployed yet: a page that stopped looking now
+    would never show what serves."""
+    just_now = timezone.now() - timedelta(seconds=10)
+    is_fresh = row.finished_at is not None and row.finished_at > just_now
+    succeeded = row.state == State.SUCCEEDED
+    return succeeded and is_fresh and not row.deployments.exists()
 
 
 def _ahead(row: Build) -> int:

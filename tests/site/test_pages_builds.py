@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from applications.work import State
 from builds import transcript
@@ -170,3 +172,14 @@ def test_the_classic_builders_steps_are_known_too() -> None:
         ("1/2 : FROM busybox", "cached"),
         ("2/2 : CMD true", ""),
     ]
+
+
+def test_a_build_about_to_go_live_is_still_looked_at(
+    dashboard: Client, running: Build
+) -> None:
+    """The moment between the image and its deployment: polling must not end in it."""
+    done = Build.objects.filter(pk=running.pk)
+    done.update(state=State.SUCCEEDED, slot=None, finished_at=timezone.now())
+    assert "every 1s" in dashboard.get(running.get_absolute_url()).content.decode()
+    done.update(finished_at=timezone.now() - timedelta(minutes=1))
+    assert "every 1s" not in dashboard.get(running.get_absolute_url()).content.decode()
