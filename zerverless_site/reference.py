@@ -5,6 +5,7 @@ A test compares the pages with what this would write, so they cannot drift.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from django.conf import settings as django_settings
@@ -22,6 +23,7 @@ def pages() -> dict[Path, str]:
     generated = {
         ROOT / "docs" / "settings.md": settings_table(),
         ROOT / "docs" / "manifest.md": manifest_reference.reference(),
+        ROOT / "docs" / "performance.md": speed_table(),
     }
     return {
         path: with_generated(path.read_text(), text) for path, text in generated.items()
@@ -35,6 +37,24 @@ def settings_table() -> str:
         default = _portable(item.default)
         shown = f"`{default}`" if default else "empty"
         rows.append(f"| `{item.name}` | {item.kind} | {shown} | {item.about} |")
+    return "\n".join(rows)
+
+
+def speed_table() -> str:
+    """The last measurement, as `make bench` left it."""
+    measured = json.loads((ROOT / "benchmarks" / "latest.json").read_text())
+    rows = [
+        f"{measured['machine']['processors']} processors, "
+        f"{measured['machine']['system']}.",
+        "",
+        "| what | ours | reference | ratio | runs |",
+        "|---|---|---|---|---|",
+    ]
+    for item in measured["figures"].values():
+        compared = [item["reference"] or "", item["ratio"] or ""]
+        ours = f"{item['ours']} {item['unit']}"
+        cells = [item["about"], ours, *map(str, compared), str(item["runs"])]
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
