@@ -6,6 +6,7 @@ A test compares the pages with what this would write, so they cannot drift.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from django.conf import settings as django_settings
@@ -74,5 +75,6 @@ def _portable(default: str) -> str:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zerverless_site.settings")
     for target, content in pages().items():
         target.write_text(content)
