@@ -37,7 +37,11 @@ class Platform:
         self.stack.start()
 
     def stop(self) -> None:
+        """End it and remove the images it built."""
+        tags = Build.objects.exclude(image_tag="").values_list("image_tag", flat=True)
         self.stack.stop()
+        command = ["docker", "rmi", "--force", "zerverless-bench", *tags]
+        subprocess.run(command, check=False, capture_output=True)
 
     def fresh_start(self) -> float:
         """Seconds from `serve` on nothing to the sample's first answer."""

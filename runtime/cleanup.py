@@ -109,10 +109,12 @@ def remove_containers(containers: Iterable[engine.Container]) -> None:
             log.warning("cannot remove container %s", container.name, exc_info=True)
 
 
-def remove_all_containers() -> None:
-    """At the end of `serve`: no function container outlives the platform."""
+def remove_everything_running() -> None:
+    """At the end of `serve`: no container of ours and no volume outlives it."""
+    installation = Installation.current().name
     try:
-        remove_containers(engine.list_ours(Installation.current().name))
+        remove_containers(engine.list_ours(installation))
+        engine.remove_volumes(installation)
     except PlatformError:
         log.warning("the Docker daemon is away; containers stay", exc_info=True)
 

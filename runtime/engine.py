@@ -324,14 +324,18 @@ def file_of_image(reference: str, helper: str, path: str) -> bytes | None:
         remove(helper)
 
 
-def remove_volume(name: str) -> None:
-    """Remove a volume of ours; in use or gone already is fine."""
+def remove_volumes(installation: str) -> None:
+    """Remove the volumes of an installation; one that is in use stays."""
+    prefix = f"zerverless-{installation}-"
     with our_errors():
-        try:
-            _client(_QUICK).remove_volume(name)
-        except docker.errors.APIError as error:
-            if error.status_code not in {404, 409}:
-                raise
+        found = _client(_QUICK).volumes(filters={"name": prefix})["Volumes"] or []
+        for name in (str(row["Name"]) for row in found):
+            try:
+                if name.startswith(prefix):
+                    _client(_QUICK).remove_volume(name)
+            except docker.errors.APIError as error:
+                if error.status_code not in {404, 409}:
+                    raise
 
 
 def _file_in(container: str, path: str) -> bytes | None:

@@ -52,3 +52,6 @@ def test_ctrl_c_leaves_nothing_behind(stack: Stack, git_server: GitServer) -> No
     assert stack.process.returncode == 0
     assert [pid for pid in everyone if Path(f"/proc/{pid}").exists()] == []
     assert containers(stack) == []
+    name = stack.shell(INSTALLATION)
+    listing = ["docker", "volume", "ls", "--quiet", "--filter", f"name={name}"]
+    assert subprocess.run(listing, capture_output=True, check=True).stdout == b""

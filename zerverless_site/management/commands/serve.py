@@ -58,7 +58,7 @@ class Command(BaseCommand):
             self.say("stopping")
             supervisor.stop()
             if "gateway" in roles:
-                cleanup.remove_all_containers()
+                cleanup.remove_everything_running()
 
     def say(self, text: str) -> None:
         self.stderr.write(f"[{time.monotonic() - self.began:5.1f}s] {text}")
