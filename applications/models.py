@@ -205,10 +205,7 @@ class Function(models.Model):
 
 
 class SyncQuerySet(WorkQuerySet):
-    """Syncs in the words of the pages."""
-
-    def latest_first(self) -> SyncQuerySet:
-        return self.order_by("-pk")
+    """What every kind of work can do; a class of its own gives its rows their type."""
 
 
 class Sync(Work):

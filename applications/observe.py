@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from applications import manifest, repository
+from applications.compose import SIZE_MAX
 from applications.errors import GitError, ManifestError, Problem
 from applications.manifest import Manifest
 from applications.models import Application, Revision
-
-MANIFEST_MAX = 128 * 1024
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def observe(url: str, branch: str, manifest_path: str, namespace: str) -> Observ
     sha = head_of(branches, branch)
     repository.fetch(url, sha, branch)
     with repository.open_snapshot(url, sha) as snapshot:
-        data = snapshot.read(manifest_path, MANIFEST_MAX)
+        data = snapshot.read(manifest_path, SIZE_MAX)
         commit = snapshot.commit
     parsed, problems = None, []
     try:

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,6 @@ class Primed:
     streams: ExitStack
     output: Any
     feed: Any
-    made_at: float = field(default_factory=time.monotonic)
 
     def discard(self) -> None:
         """Close the sockets and have the container removed."""
