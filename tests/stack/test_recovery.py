@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from tests.fixtures.git import GitServer, Repository
 from tests.fixtures.stack import Stack
@@ -141,10 +142,24 @@ def build_processes(version: str) -> list[str]:
     ]
 
 
+def monitor_of_a_fresh_cluster(stack: Stack) -> int:
+    """The cluster's result monitor, told by when it started.
+
+    The queue starts its leader and guard first, then the workers, the monitor and
+    the pusher. It holds only in a new cluster: a worker replaced later comes last.
+    """
+    before = stack.group("worker-control")
+    kill(before[0])
+    stack.until_replaced("worker-control", before)
+    leader_guard_monitor_pusher = 4
+    members = settings.Q_CLUSTER["workers"] + leader_guard_monitor_pusher
+    stack.until(lambda: len(stack.group("worker-control")) == members, 30)
+    return stack.group("worker-control")[-2]
+
+
 def test_a_monitor_that_hangs_holds_up_no_work(stack: Stack, repo: Repository) -> None:
     """Threat 102: results are never collected again; ours are in our tables."""
-    # The queue starts its workers first, then the monitor, then the pusher.
-    monitor = stack.group("worker-control")[-2]
+    monitor = monitor_of_a_fresh_cluster(stack)
     os.kill(monitor, signal.SIGSTOP)
     try:
         for version in ("hung one", "hung two"):
