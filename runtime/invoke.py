@@ -31,7 +31,11 @@ Cancelled = Callable[[], bool] | threading.Event | None
 
 @dataclass(frozen=True)
 class RouteConfig:
-    """The manifest's keys that one request depends on. Seconds and bytes."""
+    """The manifest's keys that one request depends on. Seconds and bytes.
+
+    With a `port` the function is a server: `concurrency` is then for each instance,
+    and `min_instances`, `max_instances` and `idle` say how many there are and how long.
+    """
 
     response: str = "raw"
     content_type: str = ""
@@ -41,6 +45,11 @@ class RouteConfig:
     concurrency: int | None = None
     methods: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
+    port: int | None = None
+    min_instances: int = 0
+    max_instances: int = 4
+    idle: float = 300
+    network: str = "none"
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,11 @@ class Route:
     image_id: str
     commit: str
     config: RouteConfig = field(default_factory=RouteConfig)
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it listens on a port, instead of running once for each request."""
+        return self.config.port is not None
 
 
 @dataclass(frozen=True)
