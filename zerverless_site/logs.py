@@ -45,3 +45,31 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
+
+
+def configuration(level: str, *, as_text: bool) -> dict[str, Any]:
+    """The LOGGING setting: everything on standard error, in one of the two forms."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "json": {"()": "zerverless_site.logs.JsonFormatter"},
+            "text": {"()": "zerverless_site.logs.TextFormatter"},
+        },
+        "handlers": {
+            "console": {
+                "class": "logging.StreamHandler",
+                "formatter": "text" if as_text else "json",
+            },
+        },
+        "root": {"handlers": ["console"], "level": level.upper()},
+        # django-q2 adds a handler of its own otherwise, and every line comes twice; at
+        # info it says three lines for each of the clock's hints.
+        "loggers": {
+            "django-q": {
+                "handlers": ["console"],
+                "level": "WARNING",
+                "propagate": False,
+            }
+        },
+    }

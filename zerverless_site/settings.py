@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import dj_database_url
 
-from zerverless_site import secrets
+from zerverless_site import logs, secrets
 from zerverless_site.env import Reader, check_docker_host
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -147,6 +147,32 @@ ZERVERLESS_PRIMED_MEMORY = read.size(
 )
 ZERVERLESS_PRIMED_KEEP = read.duration(
     "ZERVERLESS_PRIMED_KEEP", "45s", "They go when a function was not called so long."
+)
+
+# -- Instances of server functions ----------------------------------------------------
+ZERVERLESS_INSTANCE_CONCURRENCY = read.integer(
+    "ZERVERLESS_INSTANCE_CONCURRENCY",
+    "32",
+    "Requests in one instance at once where its manifest does not say.",
+)
+ZERVERLESS_INSTANCE_QUEUE = read.integer(
+    "ZERVERLESS_INSTANCE_QUEUE",
+    "256",
+    "Requests of one function waiting for an instance; more get 429.",
+)
+ZERVERLESS_PAUSE_AFTER = read.duration(
+    "ZERVERLESS_PAUSE_AFTER",
+    "10s",
+    "An instance without a request for so long is paused until the next one.",
+)
+ZERVERLESS_INSTANCE_MEMORY = read.size(
+    "ZERVERLESS_INSTANCE_MEMORY",
+    "0",
+    "Memory limits of one gateway's instances, added up; 0: three quarters of the "
+    "machine's memory without ZERVERLESS_PRIMED_MEMORY, at least a quarter.",
+)
+ZERVERLESS_DRAIN = read.duration(
+    "ZERVERLESS_DRAIN", "30s", "Time to end for the requests of a replaced instance."
 )
 
 # -- Retention ------------------------------------------------------------------------
@@ -354,23 +380,4 @@ Q_CLUSTER: dict[str, Any] = {
 _text_logs = ZERVERLESS_LOG_FORMAT == "text" or (
     ZERVERLESS_LOG_FORMAT == "auto" and sys.stderr.isatty()
 )
-LOGGING: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "json": {"()": "zerverless_site.logs.JsonFormatter"},
-        "text": {"()": "zerverless_site.logs.TextFormatter"},
-    },
-    "handlers": {
-        "console": {
-            "class": "logging.StreamHandler",
-            "formatter": "text" if _text_logs else "json",
-        },
-    },
-    "root": {"handlers": ["console"], "level": ZERVERLESS_LOG_LEVEL.upper()},
-    # django-q2 adds a handler of its own otherwise, and every line comes twice; at
-    # info it says three lines for each of the clock's hints.
-    "loggers": {
-        "django-q": {"handlers": ["console"], "level": "WARNING", "propagate": False}
-    },
-}
+LOGGING = logs.configuration(ZERVERLESS_LOG_LEVEL, as_text=_text_logs)
