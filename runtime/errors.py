@@ -130,6 +130,20 @@ class Unavailable(InvocationError):
     retry_after = 5
 
 
+class Starting(Unavailable):
+    """No instance of the function was ready in time."""
+
+    code, title = "ZV503S", "The function is starting"
+    retry_after = 2
+
+
+class NoFreeInstance(Unavailable):
+    """Every instance of the function was busy for as long as a request waits."""
+
+    code, title = "ZV503B", "The function is busy"
+    retry_after = 1
+
+
 class ImageMissing(Unavailable):
     """The deployed image is not on the engine any more; it is never pulled."""
 
