@@ -70,6 +70,11 @@ class Route:
         """Whether it listens on a port, instead of running once for each request."""
         return self.config.port is not None
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether some of its instances are always there."""
+        return self.is_server and self.config.min_instances > 0
+
 
 @dataclass(frozen=True)
 class Request:

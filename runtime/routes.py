@@ -6,7 +6,8 @@ request sees either the old set of routes or the new one. No query on the hot pa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from copy import copy
 from dataclasses import fields
 from typing import Any
 
@@ -27,6 +28,7 @@ class RouteTable:
         self.version = version
         self._routes = {_place(route): route for route in routes}
         self.deployments = frozenset(r.deployment_id for r in self._routes.values())
+        self.kept = tuple(r for r in self._routes.values() if r.is_kept)
         self._depth = max(map(len, self._routes), default=0)
 
     def __len__(self) -> int:
@@ -39,6 +41,19 @@ class RouteTable:
             if route is not None:
                 return route, depth
         return None
+
+    def at(self, route: Route) -> Route | None:
+        """What answers here at the very place of `route`, of whichever table."""
+        return self._routes.get(_place(route))
+
+    def holding(self, routes: Collection[Route]) -> RouteTable:
+        """This table with these routes at their places; cheap, however many it has."""
+        if not routes:
+            return self
+        table = copy(self)
+        table._routes = self._routes | {_place(route): route for route in routes}
+        table.deployments = self.deployments | {r.deployment_id for r in routes}
+        return table
 
 
 def _place(route: Route) -> tuple[str, ...]:

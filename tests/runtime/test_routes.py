@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime import routes
-from runtime.invoke import Route
+from runtime.invoke import Route, RouteConfig
 from runtime.models import Installation
 from runtime.routes import RouteTable
 from tests.fixtures.rows import make_application
@@ -57,6 +59,24 @@ def test_a_route_only_takes_its_own_namespace(segments: list[str]) -> None:
 
 def test_an_empty_table_finds_nothing() -> None:
     assert RouteTable().find(("alice", "api")) is None
+
+
+def test_a_table_can_hold_an_older_route_at_its_place() -> None:
+    old = replace(route("alice", "/api"), deployment_id=7)
+    held = TABLE.holding([old])
+    assert held.find(("alice", "api", "x")) == (old, 2)
+    assert held.find(("alice", "api", "v1")) == TABLE.find(("alice", "api", "v1"))
+    assert held.deployments == {1, 7}
+    assert TABLE.at(old) == route("alice", "/api"), "the table itself has changed"
+    assert TABLE.at(route("alice", "/gone")) is None
+
+
+def test_a_table_knows_whose_instances_are_always_there() -> None:
+    once = route("alice", "/once")
+    server = replace(once, path="/server", config=RouteConfig(port=80))
+    config = RouteConfig(port=80, min_instances=1)
+    kept = replace(server, path="/kept", config=config)
+    assert RouteTable([once, server, kept]).kept == (kept,)
 
 
 @pytest.mark.django_db
