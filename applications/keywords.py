@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from jsonschema import Draft7Validator, FormatChecker, ValidationError, validators
 
@@ -21,9 +22,16 @@ from applications.quantities import parse_duration, parse_size
 _Measure = Callable[[str], int]
 _ProblemOf = Callable[[str], str]
 
+NO_PORT = "none"  # what `port` says of an image that exposes one and is no server
 SCHEMA_PATH = Path(__file__).parent / "schema" / "application.json"
 _CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(;[ -~]*)?\Z")
 _STAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+# What the gateway would hand on: printable ASCII, no fragment, no backslash in a path.
+_REQUEST = re.compile(
+    r"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) "
+    r"(/[!-\"$->@-\[\]-~]*)(?:\?[!-\"$-~]*)?\Z"
+)
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%[01][0-9A-Fa-f]|%7[fF]|%5[cC]")
 
 
 def schema() -> dict[str, Any]:
@@ -101,6 +109,17 @@ def _folder_problem(value: str) -> str:
     return "" if path == "." else names.repository_path_problem(path)
 
 
+def _request_problem(value: str) -> str:
+    match = _REQUEST.match(value)
+    if match is None:
+        return 'write a method and a path such as "GET /health"'
+    if _BAD_ESCAPE.search(match[1]):
+        return "holds a percent-encoding that no request may have"
+    if {".", ".."} & set(unquote(match[1]).split("/")):
+        return "no . or .. as a part of the path"
+    return ""
+
+
 def _quantity_problem(measure: _Measure, advice: str) -> _ProblemOf:
     def problem(value: str) -> str:
         try:
@@ -131,6 +150,10 @@ _FORMATS: dict[str, _ProblemOf] = {
     "repository-file": _file_problem,
     "repository-folder": _folder_problem,
     "variable": names.variable_problem,
+    "port": lambda value: (
+        "" if value == NO_PORT else "write a port from 1 to 65535, or none"
+    ),
+    "check-request": _request_problem,
     "timespan": _quantity_problem(parse_duration, "write a duration such as 30s or 5m"),
     "bytesize": _quantity_problem(_size_with_unit, "write a size such as 256Mi or 1Gi"),
     "content-type": _matching(

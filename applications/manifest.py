@@ -8,12 +8,12 @@ schema cannot say, and the plain values everyone else works with.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from django.conf import settings
 
-from applications import compose, validate
+from applications import combinations, compose, keywords, validate
 from applications.errors import ManifestError, Problem
 from applications.names import normal_path
 from applications.positions import Document, Path
@@ -23,9 +23,28 @@ _AMBIGUOUS = "Read as text; YAML 1.1 tools read something else: put it in quotes
 _PROBLEMS_MAX = 100  # more help nobody, and every one is stored with the revision
 
 
+INSTANCES_MAX = 4  # where the manifest does not say
+
+
+@dataclass(frozen=True)
+class Check:
+    """A request a deployment must answer as expected before it goes live."""
+
+    method: str
+    path: str  # below the function's own, with the query
+    status: int = 200
+    contains: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
 @dataclass(frozen=True)
 class FunctionSpec:
-    """One declared function: what its image is made of, and how it runs."""
+    """One declared function: what its image is made of, and how it runs.
+
+    `port` is None where the image decides whether it is a server, 0 for `port: none`.
+    """
 
     path: str
     runtime: str
@@ -40,6 +59,24 @@ class FunctionSpec:
     concurrency: int | None = None  # None: the setting's default
     methods: tuple[str, ...] = ()  # none: all of them
     env: dict[str, str] = field(default_factory=dict, hash=False)
+    port: int | None = None
+    min_instances: int = 0
+    max_instances: int = INSTANCES_MAX
+    idle: int = 300  # seconds
+    network: str = "none"
+    checks: tuple[Check, ...] = ()
+
+    def port_of(self, exposed: tuple[int, ...]) -> int | None:
+        """The port it serves on, given those its image exposes; None: it is no server.
+
+        One exposed port makes a server, unless the manifest says otherwise: in so many
+        words, or by saying how standard output becomes the answer.
+        """
+        if self.port is not None:
+            return self.port or None
+        if self.response != "raw" or self.content_type or len(exposed) != 1:
+            return None
+        return exposed[0]
 
     def build_part(self) -> dict[str, Any]:
         """What decides the image, besides the files themselves."""
@@ -60,6 +97,12 @@ class FunctionSpec:
             "concurrency": self.concurrency,
             "methods": list(self.methods),
             "env": dict(self.env),
+            "port": self.port,
+            "min_instances": self.min_instances,
+            "max_instances": self.max_instances,
+            "idle": self.idle,
+            "network": self.network,
+            "checks": [asdict(check) for check in self.checks],
         }
 
     def as_dict(self) -> dict[str, Any]:
@@ -75,7 +118,9 @@ class FunctionSpec:
     def from_dict(cls, data: dict[str, Any]) -> FunctionSpec:
         """What `as_dict` gave, in this version or an earlier one."""
         known = {key: data[key] for key in cls.__dataclass_fields__ if key in data}
-        return cls(**{**known, "methods": tuple(known.get("methods", ()))})
+        known["methods"] = tuple(known.get("methods", ()))
+        known["checks"] = tuple(Check(**check) for check in known.get("checks", ()))
+        return cls(**known)
 
 
 @dataclass(frozen=True)
@@ -109,6 +154,8 @@ def parse(
         problems += validate.problems(document)
         problems += _namespace_problems(document, namespace)
         problems += _path_problems(document)
+        functions = _at(document, ("spec", "functions"))
+        problems += combinations.problems(document, functions)
     if problems:
         raise ManifestError(_in_order(problems))
     content = document.data
@@ -217,6 +264,29 @@ def _function(document: Document, index: int, item: dict[str, Any]) -> FunctionS
         methods=tuple(item.get("methods", ())),
         # The text as written: 1.10 stays 1.10, and on stays on.
         env={name: document.texts[*here, name] for name in item.get("env", {})},
+        **_server_part(item),
+        checks=tuple(map(_check, item.get("checks", ()))),
+    )
+
+
+def _server_part(item: dict[str, Any]) -> dict[str, Any]:
+    instances = item.get("instances", {})
+    fewest = int(instances.get("min", 0))
+    port = item.get("port")
+    return {
+        "port": 0 if port == keywords.NO_PORT else _whole(port),
+        "min_instances": fewest,
+        "max_instances": int(instances.get("max", max(fewest, INSTANCES_MAX))),
+        "idle": parse_duration(item.get("idle", "5m")),
+        "network": item.get("network", "none"),
+    }
+
+
+def _check(item: dict[str, Any]) -> Check:
+    method, _, path = item["request"].partition(" ")
+    expect = item.get("expect", {})
+    return Check(
+        method, path, int(expect.get("status", 200)), expect.get("contains", "")
     )
 
 

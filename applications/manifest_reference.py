@@ -14,6 +14,7 @@ _KINDS = {
     "repository-file": "path",
     "repository-folder": "path",
     "function-path": "URL path",
+    "port": "number or `none`",
 }
 _TYPES = {"string": "text", "object": "mapping", "array": "list", "integer": "number"}
 
@@ -23,6 +24,7 @@ def reference() -> str:
     schema = keywords.schema()
     metadata, spec = schema["properties"]["metadata"], schema["properties"]["spec"]
     source, function = spec["properties"]["source"], schema["definitions"]["function"]
+    check = schema["definitions"]["check"]
     waiting = [name for name, key in _keys(function) if key.get("x-supported") is False]
     parts = [
         _table("The document", schema),
@@ -30,6 +32,9 @@ def reference() -> str:
         _table("`spec`", spec),
         _table("`spec.source`", source),
         _table("`spec.functions[]`", function),
+        _table("`spec.functions[].instances`", function["properties"]["instances"]),
+        _table("`spec.functions[].checks[]`", check),
+        _table("`spec.functions[].checks[].expect`", check["properties"]["expect"]),
         "Known, but not supported yet by this version: "
         + ", ".join(f"`{name}`" for name in waiting)
         + ".",
@@ -55,8 +60,9 @@ def _kind(key: dict[str, Any]) -> str:
     if "enum" in key:
         values = [f"`{value}`" for value in _accepted(key)]
         return ("one of " if len(values) > 1 else "") + ", ".join(values)
-    kind: str = key["type"]
-    return _KINDS.get(key.get("format", ""), _TYPES.get(kind, kind))
+    if kind := _KINDS.get(key.get("format", "")):
+        return kind
+    return _TYPES.get(key["type"], str(key["type"]))
 
 
 def _accepted(key: dict[str, Any]) -> list[str]:

@@ -6,11 +6,12 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from applications.manifest import FunctionSpec, Manifest, parse
+from applications.manifest import Check, FunctionSpec, Manifest, parse
 from tests.fixtures.manifests import (
     ORIGINAL,
     parsed,
@@ -65,6 +66,9 @@ def test_every_optional_key_is_taken_over() -> None:
         "sandbox: restricted",
         "x-note: [anything, {at: all}]",
         "env: {GREETING: hello}",
+        "checks:",
+        '  - {request: "GET /x?y=1", expect: {status: 404, contains: "no, 1"}}',
+        "  - request: HEAD /",
     ) == FunctionSpec(
         path="/api",
         runtime="docker",
@@ -79,7 +83,48 @@ def test_every_optional_key_is_taken_over() -> None:
         concurrency=16,
         methods=("GET", "POST"),
         env={"GREETING": "hello"},
+        checks=(Check("GET", "/x?y=1", 404, "no, 1"), Check("HEAD", "/", 200, "")),
     )
+
+
+def test_what_a_server_says_is_taken_over() -> None:
+    plain = only_function()
+    function = only_function("port: 8080", "instances: {min: 1, max: 2}", "idle: 1h")
+    assert function == replace(
+        plain, port=8080, min_instances=1, max_instances=2, idle=3600
+    )
+    assert (plain.min_instances, plain.max_instances, plain.idle) == (0, 4, 300)
+
+
+@pytest.mark.parametrize(
+    ("written", "instances"),
+    [("{}", (0, 4)), ("{min: 3}", (3, 4)), ("{min: 6}", (6, 6)), ("{max: 1}", (0, 1))],
+)
+def test_instances_have_defaults_that_fit(
+    written: str, instances: tuple[int, int]
+) -> None:
+    function = only_function(f"instances: {written}")
+    assert (function.min_instances, function.max_instances) == instances
+
+
+@pytest.mark.parametrize(
+    ("body", "exposed", "port"),
+    [
+        ([], (), None),
+        ([], (8080,), 8080),
+        ([], (80, 443), None),
+        (["port: 3000"], (8080,), 3000),
+        (["port: 3000"], (), 3000),
+        (["port: none"], (8080,), None),
+        (["response: raw"], (8080,), 8080),
+        (["response: cgi"], (8080,), None),
+        (["contentType: text/html"], (8080,), None),
+    ],
+)
+def test_one_exposed_port_makes_a_server(
+    body: list[str], exposed: tuple[int, ...], port: int | None
+) -> None:
+    assert only_function(*body).port_of(exposed) == port
 
 
 @pytest.mark.parametrize(
@@ -198,7 +243,10 @@ def test_harmless_differences_change_nothing(
 
 
 def test_a_spec_survives_json() -> None:
-    function = only_function("methods: [GET]", "env: {A: b}", "concurrency: 2")
+    function = only_function(
+        *("methods: [GET]", "env: {A: b}", "concurrency: 2", "port: 80", "idle: 9s"),
+        *("instances: {min: 1}", "checks: [{request: GET /, expect: {contains: a}}]"),
+    )
     assert (
         FunctionSpec.from_dict(json.loads(json.dumps(function.as_dict()))) == function
     )
@@ -213,6 +261,14 @@ def test_a_spec_of_another_version_can_still_be_read() -> None:
         "context": ".",
     }
     assert FunctionSpec.from_dict({**stored, "later": 1}) == FunctionSpec(**stored)
+
+
+def test_what_was_stored_before_servers_equals_what_says_nothing_of_them() -> None:
+    """The plan must not take an upgrade of the platform for a change."""
+    now = only_function("response: cgi")
+    server = {"port", "min_instances", "max_instances", "idle", "network", "checks"}
+    before = {k: v for k, v in now.as_dict().items() if k not in server}
+    assert FunctionSpec.from_dict(before).config() == now.config()
 
 
 def test_build_part_and_config_share_nothing() -> None:

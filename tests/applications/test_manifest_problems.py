@@ -49,12 +49,12 @@ def test_a_problem_carries_the_file_name() -> None:
 
 
 def test_what_later_versions_can_do_is_refused_by_name() -> None:
-    waiting = ["port", "instances", "idle", "secrets", "schedule", "checks"]
+    waiting = ["secrets", "schedule"]
     found = problems(FULL)
     for name in [*waiting, "codeFile", "requirements"]:
         message = f'Forbidden: "{name}" is not supported yet by this version'
         assert sum(line.endswith(message) for line in found) == 1
-    assert found[6] == (
+    assert found[2] == (
         '33:16: spec.functions[1].runtime: Unsupported value "python": '
         "not supported yet by this version, use docker"
     )
@@ -102,6 +102,65 @@ def test_a_runtime_of_later_is_refused_by_name(runtime: str) -> None:
         ("concurrency: 017", "concurrency: Invalid value: must be a whole number"),
         ("concurrency: 0", "concurrency: Invalid value: must be between 1 and 1000"),
         (f"concurrency: {'9' * 5000}", "concurrency: Invalid value: must be a whole"),
+        ("port: 0", "8:13: spec.functions[0].port: Invalid value: must be between 1"),
+        ("port: 65536", "port: Invalid value: must be between 1 and 65535"),
+        ('port: "8080"', "port: Invalid value: write a port from 1 to 65535, or none"),
+        ("port: 80.5", "port: Invalid value: write a port from 1 to 65535, or none"),
+        ("port: no", "port: Invalid value: write a port from 1 to 65535, or none"),
+        ("port: true", "port: Invalid value: write a port from 1 to 65535, or none"),
+        ("port: 017", "port: Invalid value: write a port from 1 to 65535, or none"),
+        ("port:", "port: Required value"),
+        ("port: [8080]", "port: Invalid value: must be a whole number or text"),
+        ("instances: 3", "instances: Invalid value: must be a mapping"),
+        ("instances: {min: -1}", "instances.min: Invalid value: must be between 0 and"),
+        ("instances: {max: 0}", "instances.max: Invalid value: must be between 1 and"),
+        ("instances: {max: 65}", "instances.max: Invalid value: must be between 1 and"),
+        ("instances: {max: two}", "instances.max: Invalid value: must be a whole numb"),
+        ("instances: {most: 2}", "instances.most: Unknown field: use min, max, or a"),
+        (
+            "instances: {min: 3, max: 2}",
+            "8:24: spec.functions[0].instances.min: "
+            "Invalid value: must not be more than max, 2",
+        ),
+        ("idle: 300", "idle: Invalid value: write a duration such as 30s or 5m"),
+        ("idle: 0s", "idle: Invalid value: must be between 1s and 1d"),
+        ("idle: 25h", "idle: Invalid value: must be between 1s and 1d"),
+        ("checks: {request: GET /}", "checks: Invalid value: must be a list"),
+        ("checks: []", "checks: Required value: the list is empty"),
+        ("checks: [GET /]", "checks[0]: Invalid value: must be a mapping"),
+        ("checks: [{}]", "checks[0].request: Required value"),
+        ("checks: [{request: /}]", "checks[0].request: Invalid value: write a method"),
+        ("checks: [{request: get /}]", "checks[0].request: Invalid value: write a met"),
+        ("checks: [{request: TRACE /}]", "checks[0].request: Invalid value: write a m"),
+        ("checks: [{request: GET x}]", "checks[0].request: Invalid value: write a met"),
+        ('checks: [{request: "GET /a b"}]', "request: Invalid value: write a method"),
+        ('checks: [{request: "GET /a#b"}]', "request: Invalid value: write a method"),
+        ("checks: [{request: GET /%zz}]", "request: Invalid value: holds a percent-en"),
+        ("checks: [{request: GET /a%00}]", "request: Invalid value: holds a percent-e"),
+        ("checks: [{request: GET /../a}]", "request: Invalid value: no . or .. as a p"),
+        ("checks: [{request: GET /%2e%2E}]", "request: Invalid value: no . or .. as a"),
+        ("checks: [{request: GET /, expect: 200}]", "expect: Invalid value: must be a"),
+        (
+            "checks: [{request: GET /, expect: {status: 100}}]",
+            "checks[0].expect.status: Invalid value: must be between 200 and 599",
+        ),
+        (
+            'checks: [{request: GET /, expect: {contains: ""}}]',
+            "checks[0].expect.contains: Required value",
+        ),
+        (
+            "checks: [{request: GET /, expect: {contains: 42}}]",
+            'checks[0].expect.contains: Invalid value: must be text, write "42" in quo',
+        ),
+        (
+            "checks: [{request: GET /, expect: {body: x}}]",
+            "checks[0].expect.body: Unknown field: use status, contains, or a name",
+        ),
+        (
+            "checks: [{request: HEAD /, expect: {contains: x}}]",
+            "8:43: spec.functions[0].checks[0].expect.contains: "
+            "Forbidden: the answer to HEAD has no body",
+        ),
         ("methods: GET", "methods: Invalid value: must be a list"),
         ("methods: []", "methods: Required value: the list is empty"),
         ("methods: [get]", 'methods[0]: Unsupported value "get": use GET, HEAD'),
@@ -138,12 +197,57 @@ def test_a_wrong_value_is_refused_with_advice(line: str, message: str) -> None:
     assert message in found[0]
 
 
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            ["port: 8080", "response: cgi"],
+            '9:7: spec.functions[0].response: Forbidden: with "port" it is a server, '
+            "this is for one container per request",
+        ),
+        (
+            ["contentType: text/html", "port: 8080"],
+            '8:7: spec.functions[0].contentType: Forbidden: with "port" it is a server',
+        ),
+        (
+            ["port: none", "idle: 5m"],
+            '9:7: spec.functions[0].idle: Forbidden: with "port: none" it is no server '
+            "but one container per request",
+        ),
+        (
+            ["instances: {max: 2}", "response: json"],
+            '8:7: spec.functions[0].instances: Forbidden: with "response" it is no ser',
+        ),
+    ],
+)
+def test_keys_that_make_no_sense_together_are_refused(
+    lines: list[str], message: str
+) -> None:
+    (found,) = in_function(*lines)
+    assert found.startswith(message)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["port: 8080", "response: raw"],
+        ["port: none", "response: cgi"],
+        ["port: none", "contentType: text/html"],
+        ["instances: {min: 1}", "idle: 1h"],  # the image may expose a port
+        ["instances: {min: 6}"],
+    ],
+)
+def test_keys_that_may_make_sense_together_are_taken(lines: list[str]) -> None:
+    assert in_function(*lines) == []
+
+
 def test_a_value_is_pointed_at_exactly() -> None:
     assert in_function("memory: 256Mi", "cpu:   99", "bad: 1") == [
         "9:14: spec.functions[0].cpu: Invalid value: must be between 0.05 and 16",
         "10:7: spec.functions[0].bad: Unknown field: use path, runtime, dockerfile, "
-        "context, target, response, contentType, timeout, memory, cpu, concurrency, "
-        "methods, env, network, sandbox, or a name that begins with x-",
+        "context, target, port, response, contentType, timeout, memory, cpu, "
+        "concurrency, instances, idle, methods, env, network, sandbox, checks, "
+        "or a name that begins with x-",
     ]
 
 
