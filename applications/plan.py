@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from applications.manifest import FunctionSpec
+from applications.spec import FunctionSpec
 
 
 class Kind(StrEnum):

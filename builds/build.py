@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -13,20 +13,28 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from applications.errors import GitError, PlatformError, UserError
-from applications.manifest import FunctionSpec
+from applications.errors import (
+    GitError,
+    PlatformError,
+    UserError,
+    ZerverlessError,
+)
 from applications.models import Function, Revision, Sync
 from applications.redact import redact
 from applications.repository import Snapshot
+from applications.spec import FunctionSpec
 from applications.work import MAX_ATTEMPTS, Lease, State, attempt
-from builds import engine, make
-from builds.engine import BuiltImage
-from builds.errors import BuildCancelled, BuildEngineError, BuildError
+from builds import engine, images, make, reuse
+from builds.engine import BuiltImage, ImageInfo
+from builds.errors import BuildCancelled, BuildError
 from builds.lines import clean
 from builds.log import Writer, writing
 from builds.make import Watch
 from builds.models import Build
 
+# What decides whether an image goes live: raises BuildError or BuildCancelled if not.
+# It belongs to `runtime`, which is not known here: the pipeline passes it in.
+Trial = Callable[[Build, Watch, Writer], None]
 # Part of every key: raise it when the same inputs would make another image.
 KEY_VERSION = 1
 # Seconds before a build that failed by our fault is tried again, times its attempts.
@@ -60,7 +68,8 @@ def request(
 ) -> Build:
     """Ensure there is a build of the function for this sync; older queued ones end.
 
-    An image made from the same inputs that is still there is reused at once.
+    An image made from the same inputs that is still there is reused: at once, or when
+    its turn comes where it has to be tried before it goes live.
     """
     made: Build | None = function.builds.filter(sync=sync).first()
     if made is not None:
@@ -73,61 +82,28 @@ def request(
         key=key,
         spec=spec.as_dict(),
     )
-    source = _reusable(wanted)
-    if source is not None:
-        _take_image(wanted, source)
+    found = reuse.find(wanted)
+    if found and _is_tried(wanted, found.image):
+        found = None
+    if found:
+        reuse.fill(wanted, found)
     try:
         with transaction.atomic():
             wanted.save()
             _supersede(wanted)
     except IntegrityError:
         return function.builds.get(sync=sync)
-    if source is not None:
-        _tag_reused(wanted, source)
+    # After the row is there: a tag nobody recorded would keep the image for ever.
+    if found:
+        with writing(wanted.pk) as log:
+            if not reuse.tag(wanted, found, log):
+                reuse.empty(wanted)
     return wanted
 
 
-def _reusable(build: Build) -> Build | None:
-    """The newest build of the application with this key, if its image still exists."""
-    same = Build.objects.with_image().filter(
-        key=build.key, function__application=build.function.application
-    )
-    source: Build | None = same.select_related("revision").order_by("-pk").first()
-    try:
-        if source is None or engine.image(source.image_id) is None:
-            return None
-    except BuildEngineError:
-        return None  # the daemon is away: the build waits in line like any other
-    return source
-
-
-def _take_image(build: Build, source: Build) -> None:
-    build.state, build.reused_from = State.SUCCEEDED, source
-    build.started_at = build.finished_at = timezone.now()
-    build.image_tag = make.new_tag(build.function)
-    build.image_id, build.image_size = source.image_id, source.image_size
-
-
-def _tag_reused(build: Build, source: Build) -> None:
-    """After the row is there: a tag nobody recorded would keep the image for ever."""
-    try:
-        engine.tag(build.image_id, build.image_tag)
-    except BuildEngineError:
-        # Gone since it was looked at: build it, as if there had been none.
-        Build.objects.filter(pk=build.pk).update(
-            state=State.QUEUED,
-            reused_from=None,
-            started_at=None,
-            finished_at=None,
-            image_tag="",
-            image_id="",
-            image_size=None,
-        )
-        build.refresh_from_db()
-        return
-    with writing(build.pk) as log:
-        short = source.revision.short_sha
-        log.add(f"Nothing it is made of changed: reused from {short}.")
+def _is_tried(build: Build, image: ImageInfo) -> bool:
+    """Whether it must show that it works before it goes live: a server, or checks."""
+    return bool(build.spec.get("checks")) or images.port_of(build, image) is not None
 
 
 def _supersede(newer: Build) -> None:
@@ -157,10 +133,10 @@ def cancel(build_pk: int, by: str) -> bool:
     return bool(running.update(cancel_requested_at=now, cancelled_by=by))
 
 
-def run_next() -> Build | None:
+def run_next(trial: Trial | None = None) -> Build | None:
     """Run the oldest queued build to its end; None when no slot or none to claim."""
     claimed = _claim()
-    return run(*claimed) if claimed else None
+    return run(*claimed, trial) if claimed else None
 
 
 def _claim() -> tuple[int, str] | None:
@@ -188,7 +164,7 @@ def _waiting() -> Iterator[int]:
     yield from queued.order_by("queued_at", "pk").values_list("pk", flat=True)
 
 
-def run(build_pk: int, token: str) -> Build:
+def run(build_pk: int, token: str, trial: Trial | None = None) -> Build:
     """Do the work of a claimed build, to a final state or back into the line.
 
     A result is written only while the lease holds; a late one is discarded, image too.
@@ -200,10 +176,38 @@ def run(build_pk: int, token: str) -> Build:
         writing(build.pk) as log,
         _explained(build, lease, log),
     ):
-        image = make.image(build, Watch(build.pk, lease, log), log)
-        _settle(build, lease, image, log)
+        watch = Watch(build.pk, lease, log)
+        make.forget(build)
+        image = reuse.take(build, log) or make.image(build, watch, log)
+        _describe(build, image, log)
+        if trial and _is_tried(build, image):
+            _try(build, image, trial, watch, log)
+        _settle(build, lease, image)
     build.refresh_from_db()
     return build
+
+
+def _describe(build: Build, image: BuiltImage, log: Writer) -> None:
+    log.add("==> Image")
+    log.add(f"{build.image_tag} ({image.size / 1e6:,.1f} MB), {image.id}.")
+    build.image_id = image.id
+    build.port = images.port_of(build, image)
+    ports = ", ".join(map(str, images.exposed_ports(image))) or "no port"
+    what = f"a server on {build.port}" if build.port else "one container per request"
+    log.add(f"It exposes {ports}: {what}.")
+    for key in FunctionSpec.from_dict(build.spec).unused(build.port):
+        log.add(f'Warning: "{key}" has no effect without a port.')
+
+
+def _try(
+    build: Build, image: BuiltImage, trial: Trial, watch: Watch, log: Writer
+) -> None:
+    """Let the trial decide; an image that does not pass it is not kept."""
+    try:
+        trial(build, watch, log)
+    except ZerverlessError:
+        engine.remove(build.image_tag, image.id)
+        raise
 
 
 @contextmanager
@@ -243,13 +247,12 @@ def _fit(text: str) -> str:
     return redact(clean(text))
 
 
-def _settle(build: Build, lease: Lease, image: BuiltImage, log: Writer) -> None:
-    log.add("==> Image")
-    log.add(f"{build.image_tag} ({image.size / 1e6:,.1f} MB), {image.id}.")
+def _settle(build: Build, lease: Lease, image: BuiltImage) -> None:
     kept = lease.finish(
         State.SUCCEEDED,
         image_id=image.id,
         image_size=image.size,
+        port=build.port,
         error="",
         error_code="",
     )

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
+from applications.spec import FunctionSpec
 from applications.work import State
 from builds import engine
 from builds.engine import ImageInfo
@@ -64,6 +65,20 @@ def labels_for(build: Build) -> dict[str, str]:
 def installation() -> str:
     """A short name of this installation that tells nothing about its key."""
     return salted_hmac("zerverless.installation", "image").hexdigest()[:12]
+
+
+def exposed_ports(image: ImageInfo) -> tuple[int, ...]:
+    """The TCP ports an image EXPOSEs, in order."""
+    matches = (
+        re.fullmatch(r"([0-9]{1,5})(?:/tcp)?", name)
+        for name in image.config.get("ExposedPorts") or ()
+    )
+    return tuple(sorted(int(match[1]) for match in matches if match))
+
+
+def port_of(build: Build, image: ImageInfo) -> int | None:
+    """Where a build's function will serve with this image; None: once per request."""
+    return FunctionSpec.from_dict(build.spec).port_of(exposed_ports(image))
 
 
 def check(image: ImageInfo, platform: tuple[str, str]) -> None:

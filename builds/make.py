@@ -10,9 +10,9 @@ from django.conf import settings
 from django.utils import timezone
 
 from applications import repository
-from applications.manifest import FunctionSpec
 from applications.models import Function
 from applications.repository import Snapshot
+from applications.spec import FunctionSpec
 from applications.work import Lease
 from builds import context, engine, images
 from builds.client import ImageRequest
@@ -27,10 +27,14 @@ _ASK_EVERY = 0.7  # seconds between two looks for a cancellation
 
 
 class Watch:
-    """What ends a running build early: a cancellation, a lost lease, a full disk."""
+    """What ends a running build early: a cancellation, a lost lease, a full disk.
+
+    `until` is when its time is over, on the monotonic clock.
+    """
 
     def __init__(self, build_pk: int, lease: Lease, log: Writer) -> None:
         self._build_pk, self._lease, self._log = build_pk, lease, log
+        self.until = time.monotonic() + settings.DOCKER_BUILD_TIMEOUT
         self._asked_at = 0.0
         self._cancelled = False
         self.disk: Path | None = None
@@ -56,7 +60,7 @@ def image(build: Build, watch: Watch, log: Writer) -> BuiltImage:
     Raises BuildCancelled when `watch` ended it, BuildError and GitError for what the
     user can fix, a PlatformError for what another attempt may.
     """
-    _prepare(build, watch)
+    _check_disk(watch)
     application, sha = build.revision.application, build.revision.sha
     # It is cached, unless the cache was lost since the commit was observed.
     repository.fetch(application.repo_url, sha, application.branch)
@@ -78,15 +82,19 @@ def new_tag(function: Function) -> str:
     return f"{tag}-{time.time_ns() % 1_000_000_000}"
 
 
-def _prepare(build: Build, watch: Watch) -> None:
-    """Refuse to start where it cannot end well; forget what a lost attempt made."""
+def forget(build: Build) -> None:
+    """Ensure nothing is left of an attempt that was lost. Raises without Docker."""
     engine.available()
+    if build.image_tag and (left := engine.image(build.image_tag)) is not None:
+        engine.remove(build.image_tag, left.id)
+
+
+def _check_disk(watch: Watch) -> None:
+    """Refuse to start where it cannot end well."""
     watch.disk = engine.disk()
     free = shutil.disk_usage(watch.disk).free if watch.disk else None
     if free is not None and _too_little(free):
         raise BuildEngineError(f"No build starts: {_full(free)}", "build:disk")
-    if build.image_tag and (left := engine.image(build.image_tag)) is not None:
-        engine.remove(build.image_tag, left.id)
 
 
 def _too_little(free: int | None) -> bool:
@@ -139,6 +147,7 @@ def _built(
             free = shutil.disk_usage(watch.disk).free
             raise BuildError(f"Stopped: {_full(free)}", "build:disk") from None
         raise
+    watch.disk, watch.disk_is_full = None, False  # what comes after fills none
     _check(build.image_tag, made)
     return made
 

@@ -59,6 +59,10 @@ class Build(Work):
     image_id = models.CharField(max_length=80, blank=True, db_index=True)
     image_size = models.PositiveBigIntegerField(null=True, blank=True)
     image_removed_at = models.DateTimeField(null=True, blank=True)
+    # Decided with the image, so that going live needs no word with Docker.
+    port = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Where it serves; empty: once per request."
+    )
     log_lines = models.PositiveIntegerField(default=0, editable=False)
 
     objects = BuildQuerySet.as_manager()

@@ -6,13 +6,15 @@ transaction raises the installation's `routes_version`, which gateways watch.
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import transaction
 from django.db.models import F, Max
 from django.utils import timezone
 
-from applications.manifest import FunctionSpec
 from applications.models import Application, Function
 from applications.plan import Live
+from applications.spec import FunctionSpec
 from applications.work import State
 from builds import engine
 from builds.errors import BuildEngineError
@@ -69,15 +71,26 @@ def activate(build: Build) -> Deployment | None:
     deployment = Deployment.objects.create(
         function=function,
         build=build,
-        number=_next_number(function),
+        number=next_number(function),
         image_id=build.image_id,
         image_tag=build.image_tag,
         commit=build.revision.sha,
-        config=FunctionSpec.from_dict(build.spec).config(),
+        config=config_of(build),
         is_live=True,
     )
     _announce()
     return deployment
+
+
+def config_of(build: Build) -> dict[str, Any]:
+    """How a deployment of this build runs; whether as a server is decided by now."""
+    return {**FunctionSpec.from_dict(build.spec).config(), "port": build.port}
+
+
+def next_number(function: Function) -> int:
+    """What the function's next deployment is called: 3 for v3."""
+    newest = function.deployments.aggregate(newest=Max("number"))["newest"]
+    return (newest or 0) + 1
 
 
 @transaction.atomic
@@ -92,11 +105,6 @@ def retire(function: Function) -> None:
 
 def _take_down(function: Function) -> None:
     function.deployments.live().update(is_live=False, superseded_at=timezone.now())
-
-
-def _next_number(function: Function) -> int:
-    newest = function.deployments.aggregate(newest=Max("number"))["newest"]
-    return (newest or 0) + 1
 
 
 def _announce() -> None:

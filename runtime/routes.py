@@ -85,12 +85,12 @@ def route_of(deployment: Deployment) -> Route:
         path=deployment.function.path,
         image_id=deployment.image_id,
         commit=deployment.commit,
-        config=_config(deployment.config),
+        config=config_of(deployment.config),
     )
 
 
-def _config(stored: dict[str, Any]) -> RouteConfig:
-    """The keys a request depends on; the manifest may know more of them."""
+def config_of(stored: dict[str, Any]) -> RouteConfig:
+    """The keys a request depends on; a deployment's config may hold more of them."""
     known = {
         name: value
         for name, value in stored.items()

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from applications.manifest import Check, FunctionSpec, Manifest, parse
+from applications.manifest import Manifest, parse
+from applications.spec import Check, FunctionSpec
 from tests.fixtures.manifests import (
     ORIGINAL,
     parsed,

@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft7Validator
 
 from applications import compose, keywords, manifest_reference
-from applications.manifest import FunctionSpec
+from applications.spec import FunctionSpec
 from runtime.http_request import METHODS
 from tests.fixtures.manifests import parsed, problems, with_function
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from applications.manifest import FunctionSpec
 from applications.plan import Desired, Kind, Live, plan
+from applications.spec import FunctionSpec
 
 SPEC = FunctionSpec(path="/api", runtime="docker", dockerfile="Dockerfile", context=".")
 SAME = Live("k1", SPEC.config())

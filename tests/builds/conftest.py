@@ -14,8 +14,8 @@ import pytest
 from django.utils import timezone
 
 from applications import declare, repository
-from applications.manifest import FunctionSpec
 from applications.models import Application, Function, Revision, Sync
+from applications.spec import FunctionSpec
 from builds import build as work
 from builds import engine, log
 from builds.client import ImageRequest

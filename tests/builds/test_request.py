@@ -9,8 +9,8 @@ import pytest
 
 from applications import repository
 from applications.errors import GitError
-from applications.manifest import FunctionSpec
 from applications.models import Sync
+from applications.spec import FunctionSpec
 from applications.work import State
 from builds import build as work
 from builds import engine

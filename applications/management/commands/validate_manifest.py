@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from applications import manifest
 from applications.compose import SIZE_MAX
 from applications.errors import ManifestError, Problem
-from applications.manifest import FunctionSpec
+from applications.spec import FunctionSpec
 
 PROBLEMS, NOT_FOUND = 3, 4  # exit codes of docs/cli.md
 
