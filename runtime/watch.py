@@ -12,6 +12,7 @@ import secrets
 import signal
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 from django.db import DatabaseError, connection
@@ -38,10 +39,15 @@ class Watch:
 
     def __init__(self) -> None:
         self.gateway_id = secrets.token_hex(8)
-        self.table: RouteTable | None = None
+        self.table: RouteTable | None = None  # what requests use
+        # Told of each new table, on the watch's thread; `use` is who puts it in force.
+        self.publish: Callable[[RouteTable], None] = self.use
+        # Done with every look, on the watch's thread and its database connection.
+        self.chores: list[Callable[[], None]] = []
         self.owner = ""
         self.is_migrated = False
         self.has_workers = False
+        self._version: int | None = None
         self._seen_at = float("-inf")
         self._next_beat = 0.0
         self._parent = os.getppid()
@@ -63,6 +69,13 @@ class Watch:
         if self._thread.is_alive():
             self._thread.join(seconds)
 
+    def use(self, table: RouteTable) -> None:
+        """Have requests find their routes here from now on."""
+        is_new = self.table is None or self.table.version != table.version
+        self.table = table
+        if is_new:
+            log.info("%s routes, version %s", len(table), table.version)
+
     @property
     def is_database_reachable(self) -> bool:
         return time.monotonic() - self._seen_at < STALE
@@ -83,6 +96,8 @@ class Watch:
             # The row first: cleanup takes containers of an unknown gateway for lost.
             self._beat()
             self._refresh()
+            for chore in self.chores:
+                chore()
             self._check_migrations()
         except DatabaseError as error:
             if not self._failing:  # once, not four times a second
@@ -94,13 +109,13 @@ class Watch:
             self._seen_at = time.monotonic()
 
     def _refresh(self) -> None:
-        version = self.table.version if self.table is not None else None
-        if version == routes.current_version():
+        if self._version is not None and self._version == routes.current_version():
             return
         if not self.owner:
             self.owner = f"{Installation.current().name}-{self.gateway_id}"
-        self.table = routes.load()
-        log.info("%s routes, version %s", len(self.table), self.table.version)
+        table = routes.load()
+        self._version = table.version
+        self.publish(table)
 
     def _beat(self) -> None:
         if time.monotonic() < self._next_beat:
