@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 
 from applications.admin import ReadOnly
-from runtime.models import Deployment, Gateway, Installation, Invocation
+from runtime.models import Deployment, Gateway, Installation, Instance, Invocation
 
 
 @admin.register(Deployment)
@@ -33,6 +33,15 @@ class GatewayAdmin(ReadOnly):
     """Gateway processes and their heartbeats."""
 
     list_display = ["id", "pid", "started_at", "heartbeat_at"]
+
+
+@admin.register(Instance)
+class InstanceAdmin(ReadOnly):
+    """Running instances, as their gateways saw them a moment ago."""
+
+    list_display = ["name", "deployment", "state", "in_flight", "started_at"]
+    list_filter = ["state"]
+    list_select_related = ["deployment__function"]
 
 
 @admin.register(Installation)

@@ -25,12 +25,16 @@ from applications.work import FINAL_STATES
 from builds import images
 from builds.models import Build, BuildLogChunk
 from runtime import engine
-from runtime.models import Deployment, Gateway, Installation, Invocation
+from runtime.models import (
+    GATEWAY_DEAD,
+    Deployment,
+    Gateway,
+    Installation,
+    Invocation,
+)
 
 # A build just finished may be activated any moment; its image is not yet "live".
 YOUNG = timedelta(minutes=10)
-# A gateway writes a heartbeat every few seconds; without one for this long it is dead.
-GATEWAY_DEAD = timedelta(seconds=45)
 
 log = logging.getLogger(__name__)
 

@@ -6,6 +6,9 @@ status. A function's own errors never carry that header.
 
 from __future__ import annotations
 
+from copy import copy
+from typing import Self
+
 from applications.errors import PlatformError, UserError
 
 
@@ -22,6 +25,12 @@ class InvocationError(UserError):
     ) -> None:
         super().__init__(message, code)
         self.retry_after = retry_after or self.retry_after
+
+    def again(self, retry_after: int | None) -> Self:
+        """The same error for one more request, to be raised with a trace of its own."""
+        error = copy(self)
+        error.retry_after = retry_after
+        return error
 
 
 class BadRequest(InvocationError):
@@ -152,3 +161,16 @@ class ContainerEngineError(PlatformError):
     """The Docker daemon failed or cannot be reached."""
 
     code = "runtime:engine"
+
+
+class DashboardStarting(InvocationError):
+    """Nothing listens where the control plane should be."""
+
+    code, status, title = "ZV503", 503, "The dashboard is starting"
+    retry_after = 2
+
+
+class DashboardFailed(InvocationError):
+    """The control plane broke off, or took too long."""
+
+    code, status, title = "ZV502", 502, "The dashboard failed"

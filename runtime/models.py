@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import secrets
+from datetime import timedelta
 
 from django.db import models
 from django.utils import timezone
 
 from applications.models import Function
 from builds.models import Build
+
+# A gateway writes a heartbeat every few seconds; without one for this long it is dead.
+GATEWAY_DEAD = timedelta(seconds=45)
 
 
 class DeploymentQuerySet(models.QuerySet["Deployment"]):
@@ -97,6 +101,54 @@ class Gateway(models.Model):
 
     def __str__(self) -> str:
         return f"gateway {self.id}"
+
+
+class InstanceState(models.TextChoices):
+    """Where an instance stands between its start and its end."""
+
+    STARTING = "starting"
+    READY = "ready"
+    PAUSING = "pausing"
+    PAUSED = "paused"
+    RESUMING = "resuming"
+    ENDING = "ending"
+
+
+class InstanceQuerySet(models.QuerySet["Instance"]):
+    """Instances in the words of the pages."""
+
+    def present(self) -> InstanceQuerySet:
+        """Without those of a gateway that was killed, and could not take them back."""
+        return self.filter(gateway__heartbeat_at__gt=timezone.now() - GATEWAY_DEAD)
+
+
+class Instance(models.Model):
+    """A running container of a deployment, as its gateway saw it a moment ago.
+
+    For people to look at: the gateway itself never reads it.
+    """
+
+    name = models.CharField(primary_key=True, max_length=120)
+    gateway = models.ForeignKey(
+        Gateway, on_delete=models.CASCADE, related_name="instances"
+    )
+    deployment = models.ForeignKey(
+        Deployment, on_delete=models.CASCADE, related_name="instances"
+    )
+    state = models.CharField(max_length=10, choices=InstanceState.choices)
+    in_flight = models.PositiveIntegerField(default=0)
+    memory = models.PositiveBigIntegerField(help_text="Its limit, in bytes.")
+    started_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True)
+    cold_ms = models.FloatField(null=True, help_text="Milliseconds until ready.")
+
+    objects = InstanceQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["started_at"]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Installation(models.Model):

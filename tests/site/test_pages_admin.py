@@ -26,6 +26,7 @@ HISTORY = [
     "runtime_invocation",
     "runtime_gateway",
     "runtime_installation",
+    "runtime_instance",
 ]
 
 
