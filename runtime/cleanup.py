@@ -104,13 +104,31 @@ def orphans() -> list[engine.Container]:
     return [row for row in ours if row.owner not in alive]
 
 
-def remove_containers(containers: Iterable[engine.Container]) -> None:
-    """Remove each with its volumes; one that cannot go now is left to the next run."""
+def remove_orphans() -> None:
+    """Remove what dead gateways left running, and then the rows that say they were."""
+    dead = Gateway.objects.filter(heartbeat_at__lte=timezone.now() - GATEWAY_DEAD)
+    ids = set(dead.values_list("id", flat=True))
+    try:
+        left = [row for row in orphans() if row.owner in ids] if ids else []
+    except PlatformError as error:
+        log.warning("what dead gateways left cannot be looked for: %s", error)
+        return
+    if remove_containers(left):
+        # Unless it lives after all: a machine that slept wakes up with old heartbeats.
+        dead.filter(id__in=ids).delete()
+
+
+def remove_containers(containers: Iterable[engine.Container]) -> bool:
+    """Remove each with its volumes; one that cannot go now is left to the next run.
+    Whether all went."""
+    failed = 0
     for container in containers:
         try:
             engine.remove(container.id)
         except PlatformError:
             log.warning("cannot remove container %s", container.name, exc_info=True)
+            failed += 1
+    return not failed
 
 
 def remove_everything_running() -> None:

@@ -137,6 +137,11 @@ def heal() -> None:
         request_sync(deployment.function.application, Sync.Trigger.REPAIR)
 
 
+def remove_orphans() -> None:
+    """Free what a killed gateway left running."""
+    cleanup.remove_orphans()
+
+
 def clean_up() -> None:
     """Free what nothing needs any more: last in the file as it is last in life."""
     cleanup.sweep(cleanup.survey())

@@ -33,6 +33,7 @@ SCHEDULE = (
     Entry("poll_due", 10),
     Entry("sweep", 10),
     Entry("heal", 60),
+    Entry("remove_orphans", 10),
     Entry("clean_up", 3600),
 )
 

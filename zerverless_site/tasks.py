@@ -35,6 +35,10 @@ def heal() -> None:
     pipeline.heal()
 
 
+def remove_orphans() -> None:
+    pipeline.remove_orphans()
+
+
 def clean_up() -> None:
     pipeline.clean_up()
 
