@@ -27,7 +27,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NO_BODY = frozenset({204, 205, 304})
 # Framing and hop-by-hop belong to the gateway; the others act on the whole host (and
 # so on the dashboard and on other tenants), or steer the proxy in front of us.
-_DROPPED = frozenset(
+DROPPED = frozenset(
     """
     connection keep-alive proxy-authenticate proxy-authorization proxy-connection
     te trailer transfer-encoding upgrade content-length date server
@@ -37,7 +37,7 @@ _DROPPED = frozenset(
     x-lighttpd-send-file
     """.split()  # noqa: SIM905
 )
-_DROPPED_PREFIXES = ("x-zerverless-", "x-accel-", "proxy-")
+DROPPED_PREFIXES = ("x-zerverless-", "x-accel-", "proxy-")
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def _is_dropped(name: str, value: str, hidden_cookies: frozenset[str]) -> bool:
         cookie = value.partition(";")[0].partition("=")
         # `=name=value` has no name, but comes back as `name=value`.
         return cookie[0].strip() in hidden_cookies | {""} or not cookie[1]
-    return name in _DROPPED or name.startswith(_DROPPED_PREFIXES)
+    return name in DROPPED or name.startswith(DROPPED_PREFIXES)
 
 
 def _shown(text: Iterable[str]) -> str:

@@ -8,112 +8,132 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from pathlib import Path
 
 from runtime import http_request
-from runtime.errors import LengthRequired, Unavailable
-from runtime.exchange import ClientGone, Exchange
-from runtime.http_request import HOP_BY_HOP, Headers, Origin, Target
-from runtime.problem import Problem
-from runtime.upstream import RawHeaders, Reply, Upstream, UpstreamAbsent, UpstreamFailed
+from runtime.errors import (
+    DashboardFailed,
+    DashboardStarting,
+    InvocationError,
+    LengthRequired,
+    Unavailable,
+)
+from runtime.exchange import Exchange
+from runtime.http_request import HOP_BY_HOP, Headers, Origin, RawHeaders, Target
+from runtime.idle import IdleConnections
+from runtime.relay import Relay
+from runtime.upstream_connection import UpstreamConnection
 
 log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 128
 ANSWER_SECONDS = 60.0
+CONNECT_SECONDS = 3.0
+_UNANSWERED = frozenset(
+    name.encode() for name in HOP_BY_HOP | {"content-length", "x-request-id", "date"}
+) | {b"server"}
 
 
 class ControlPlane:
     """The way to the web process on its unix socket."""
 
-    def __init__(self, socket: Path) -> None:
-        self._upstream = Upstream(socket, ANSWER_SECONDS)
-        self._running = 0
+    def __init__(self, path: Path) -> None:
+        self.idle = IdleConnections()
+        self._path = str(path)
+        self._running: set[ControlRelay] = set()
 
     async def serve(self, exchange: Exchange, target: Target, origin: Origin) -> None:
-        """Pass a request on and its answer back; raises the InvocationError family."""
+        """Have a relay answer a request; raises the InvocationError family."""
         length = http_request.body_length(exchange.headers)
         if length is None:
             # WSGI has no word for it: Django would take the body for empty.
             raise LengthRequired("The dashboard needs a Content-Length.")
-        if self._running >= MOST_AT_ONCE:
+        if len(self._running) >= MOST_AT_ONCE:
             raise Unavailable("The dashboard is busy. Try again in a moment.")
-        self._running += 1
-        try:
-            await self._pass_on(exchange, target, origin, length)
-        finally:
-            self._running -= 1
+        connection = self.idle.take() or await self._connect()
+        relay = ControlRelay(self, exchange, connection)
+        self._running.add(relay)
+        relay.begin(_head(exchange, target, origin, length), length)
 
-    async def _pass_on(
-        self, exchange: Exchange, target: Target, origin: Origin, length: int
-    ) -> None:
+    async def _connect(self) -> UpstreamConnection:
+        loop = asyncio.get_running_loop()
+        raw = socket.socket(socket.AF_UNIX)
+        raw.setblocking(False)
         try:
-            reply = await self._upstream.send(
-                exchange.method,
-                f"{target.raw_path}?{target.query}"
-                if target.query
-                else target.raw_path,
-                _headers(exchange, origin),
-                exchange.body() if length else None,
-                length,
-            )
-        except UpstreamAbsent as error:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await loop.sock_connect(raw, self._path)
+                _, connection = await loop.create_unix_connection(
+                    lambda: UpstreamConnection(raw), sock=raw
+                )
+        except (OSError, TimeoutError) as error:
+            raw.close()
             log.warning("the web process cannot be reached: %s", error)
-            await exchange.fail(_STARTING)
-        except UpstreamFailed as error:
-            log.error("the web process failed: %s", error)
-            await exchange.fail(_FAILED)
-        else:
-            await _pass_back(exchange, reply)
+            raise DashboardStarting(
+                "The control plane does not answer yet. Functions are not affected."
+            ) from error
+        return connection
+
+    def finished(self, relay: ControlRelay) -> None:
+        """A relay is over: its connection is free again."""
+        self._running.discard(relay)
+        if relay.is_clean:
+            self.idle.keep(relay.connection)
+        relay.exchange.log()
+
+    def tick(self, now: float) -> None:
+        """End the wait for answers that do not come."""
+        for relay in list(self._running):
+            relay.tick(now)
 
     def close(self) -> None:
         """Drop the idle connections."""
-        self._upstream.close()
+        self.idle.close()
 
 
-_STARTING = Problem(
-    503,
-    "ZV503",
-    "The dashboard is starting",
-    "The control plane does not answer yet. Functions are not affected.",
-    retry_after=2,
-)
-_FAILED = Problem(
-    502,
-    "ZV502",
-    "The dashboard failed",
-    "The control plane gave no answer. Functions are not affected.",
-)
+class ControlRelay(Relay):
+    """A relay to the web process."""
+
+    __slots__ = ("_control",)
+
+    def __init__(
+        self, control: ControlPlane, exchange: Exchange, connection: UpstreamConnection
+    ) -> None:
+        super().__init__(exchange, connection, ANSWER_SECONDS)
+        self._control = control
+
+    def answer_lines(self, headers: RawHeaders) -> tuple[bytes, int | None]:
+        lines = [b"%b: %b\r\n" % item for item in headers if item[0] not in _UNANSWERED]
+        lengths = [value for name, value in headers if name == b"content-length"]
+        return b"".join(lines), int(lengths[0]) if lengths else None
+
+    def failure(self, reason: str) -> InvocationError:
+        log.error("the web process failed: %s", reason)
+        return DashboardFailed(
+            "The control plane gave no answer. Functions are not affected."
+        )
+
+    def too_late(self) -> InvocationError:
+        return self.failure(f"no answer within {ANSWER_SECONDS:g} s")
+
+    def done(self) -> None:
+        self._control.finished(self)
 
 
-def _headers(exchange: Exchange, origin: Origin) -> RawHeaders:
-    headers = http_request.forwardable(exchange.headers, origin, exchange.request_id)
-    kept = [item for item in headers if item[0] != "host"]
-    return [
-        (name.encode("ascii"), value.encode("latin-1"))
+def _head(exchange: Exchange, target: Target, origin: Origin, length: int) -> bytes:
+    """The request's head; framed by us alone, whatever the client wrote."""
+    path = f"{target.raw_path}?{target.query}" if target.query else target.raw_path
+    forwarded = http_request.forwardable(exchange.headers, origin, exchange.request_id)
+    dropped = {"host", "content-length"}
+    kept: Headers = [item for item in forwarded if item[0] not in dropped]
+    if length or exchange.method in {"POST", "PUT", "PATCH"}:
+        kept.append(("content-length", str(length)))
+    lines = b"".join(
+        b"%b: %b\r\n" % (name.encode("ascii"), value.encode("latin-1"))
         for name, value in [("host", origin.host), *kept]
-    ]
-
-
-async def _pass_back(exchange: Exchange, reply: Reply) -> None:
-    # From here on the body has been read, so the only news is that the client left.
-    watching = asyncio.create_task(exchange.disconnected())
-    watching.add_done_callback(lambda task: None if task.cancelled() else reply.abort())
-    try:
-        await exchange.start(reply.status, _answer_headers(reply.headers))
-        while data := await reply.read():
-            await exchange.write(data, more=True)
-        await exchange.write(b"", more=False)
-    except UpstreamFailed as error:
-        if not watching.done():
-            log.error("the web process broke off an answer: %s", error)
-        raise ClientGone from error
-    finally:
-        watching.cancel()
-        reply.close()
-
-
-def _answer_headers(raw: RawHeaders) -> Headers:
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
-    dropped = HOP_BY_HOP | {"x-request-id", "server", "date"}
-    return [item for item in headers if item[0] not in dropped]
+    )
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (
+        exchange.method.encode("ascii"),
+        path.encode("ascii"),
+        lines,
+    )

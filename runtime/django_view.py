@@ -39,7 +39,9 @@ def function_view(request: HttpRequest, namespace: str, path: str = "") -> HttpR
     """Run the function at `/<namespace>/<path>`."""
     invocation_id = http_request.new_id()
     headers: Headers = [(k.lower(), v) for k, v in request.headers.items()]
-    request_id = http_request.request_id(headers, invocation_id)
+    request_id = http_request.request_id(
+        [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers], invocation_id
+    )
     try:
         response = _serve(request, headers, invocation_id, request_id)
     except InvocationError as error:

@@ -1,68 +1,194 @@
-"""One HTTP request and its one answer, over ASGI (asgiref 3, http scope version 2)."""
+"""One HTTP request and its one answer, on a client's connection.
+
+Two kinds of code use it: coroutines (`body`, `start`, `write`, `answer`), and the relay
+to a server function, which is called back instead (`on_news`, `on_writable`) and so
+spends no task and no turn of the event loop on a warm request.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from typing import Any
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
-from runtime import http_request
+from runtime import access, http_request
 from runtime.errors import BadRequest, InvocationError, RequestTimeout
-from runtime.http_request import Headers
+from runtime.http_request import Headers, RawHeaders
 from runtime.limits import BodyBudget
 from runtime.problem import Problem
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+if TYPE_CHECKING:
+    from runtime.client_connection import ClientConnection, Tunnel
 
-access = logging.getLogger("zerverless.access")
+# A request's body in memory before its client is held back.
+BODY_HIGH = 256 * 1024
+CLIENT_CLOSED = 499
+_NO_BODY = frozenset({204, 304})
+_STATUS = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
+    for status in HTTPStatus
+}
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class ClientGone(Exception):
     """The client closed the connection; nobody reads an answer."""
 
 
+def _ignore(_: Any = None) -> None:
+    """Nobody wants to know."""
+
+
 class Exchange:
     """The request as it came, what is known about it so far, and the way to answer."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.started = time.perf_counter()
-        self.method: str = scope["method"]
-        self.http_version: str = scope["http_version"]
-        self.raw_headers: list[tuple[bytes, bytes]] = scope["headers"]
-        self.raw_path: bytes = scope.get("raw_path") or b""
-        self.raw_query: bytes = scope["query_string"]
-        self.peer: str = (scope.get("client") or ("",))[0]
-        self.scheme: str = scope["scheme"]
+    __slots__ = (
+        "_buffered",
+        "_chunked",
+        "_chunks",
+        "_gone",
+        "_headers",
+        "_is_continued",
+        "_keeps_alive",
+        "_left",
+        "connection",
+        "http_version",
+        "id",
+        "is_gone",
+        "is_over",
+        "is_truncated",
+        "is_whole",
+        "method",
+        "notes",
+        "on_news",
+        "on_writable",
+        "raw_headers",
+        "raw_path",
+        "raw_query",
+        "refusal",
+        "request_id",
+        "sent",
+        "started",
+        "status",
+        "upgrade_rest",
+    )
+    # `date: …\r\n`, renewed by the server's clock.
+    date = b""
+
+    def __init__(
+        self,
+        connection: ClientConnection,
+        method: bytes,
+        url: bytes,
+        headers: RawHeaders,
+        parser: Any,
+    ) -> None:
+        self.started = perf_counter()
+        self.connection = connection
+        self.method = method.decode("ascii")
+        self.raw_path, _, self.raw_query = url.partition(b"?")
+        self.raw_headers = headers
+        self.http_version: str = parser.get_http_version() if parser else "1.1"
         self.id = self.request_id = http_request.new_id()
-        self.headers: Headers = []
-        self.status = 0
-        self.sent = 0
-        # What the access line says beside the request itself.
-        self.notes: dict[str, Any] = {}
-        self._receive, self._send = receive, send
-        self._is_gone = False
+        self.status = self.sent = 0
+        # What the access line says beside the request itself, as JSON members.
+        self.notes = ""
+        self.refusal: InvocationError | None = None
+        self.upgrade_rest: bytes | None = None  # bytes behind a request to upgrade
+        self.is_whole = self.is_truncated = self.is_gone = self.is_over = False
+        self.on_news: Callable[[], None] = _ignore
+        self.on_writable: Callable[[bool], None] = _ignore
+        self._keeps_alive: bool = parser is not None and parser.should_keep_alive()
+        self._headers: Headers | None = None
+        self._chunks: deque[bytes] | None = None
+        self._buffered = 0
+        self._left: int | None = None  # bytes of the answer still announced
+        self._chunked = self._is_continued = False
+        self._gone: asyncio.Future[None] | None = None
+
+    # -- from the connection ----------------------------------------------------------
+
+    def feed(self, data: bytes) -> None:
+        """A piece of the body has come."""
+        if self._chunks is None:
+            self._chunks = deque()
+        self._chunks.append(data)
+        self._buffered += len(data)
+        if self._buffered > BODY_HIGH:
+            self.connection.hold_back(self, held=True)
+
+    def news(self) -> None:
+        self.on_news()
+
+    def truncated(self) -> None:
+        """No more of the body will come, and its end is missing."""
+        self.is_truncated = True
+        self.on_news()
+
+    def lost(self) -> None:
+        self.is_gone = True
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
+        self.on_news()
+        self.on_writable(True)  # whoever waits has to see that nobody takes it
+
+    def writable(self, is_writable: bool) -> None:  # noqa: FBT001
+        self.on_writable(is_writable)
 
     # -- the request ------------------------------------------------------------------
+
+    @property
+    def peer(self) -> str:
+        return self.connection.peer
+
+    @property
+    def scheme(self) -> str:
+        return self.connection.scheme
+
+    @property
+    def headers(self) -> Headers:
+        """Header lines as text, names in lower case; empty before `read_head`."""
+        return self._headers or []
 
     def read_head(self) -> http_request.Target:
         """Check headers and target; raises the BadRequest family."""
         # First, so that an error about the rest is found under the caller's own id.
-        self.request_id = http_request.request_id(
-            [
-                (name.decode("latin-1"), value.decode("latin-1"))
-                for name, value in self.raw_headers
-                if name == b"x-request-id"
-            ],
-            self.id,
-        )
-        self.headers = http_request.read_headers(self.raw_headers, self.http_version)
+        self.request_id = http_request.request_id(self.raw_headers, self.id)
+        if self.refusal is not None:
+            raise self.refusal
+        path = self.raw_path
+        if not path.startswith(b"/"):
+            self.raw_path, self.raw_headers = http_request.origin_form(
+                path, self.raw_headers
+            )
+        self._headers = http_request.read_headers(self.raw_headers, self.http_version)
         return http_request.read_target(self.raw_path, self.raw_query)
+
+    def take(self) -> bytes:
+        """What has come of the body since the last time."""
+        if not self._chunks:
+            return b""
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        if self._buffered > BODY_HIGH:
+            self.connection.hold_back(self, held=False)
+        self._buffered = 0
+        return data
+
+    def ask_for_body(self) -> None:
+        """Send `100 Continue` to a client that waits for it (RFC 9110 10.1.1)."""
+        if self.is_whole or self._is_continued or self.status:
+            return
+        self._is_continued = True
+        if self.http_version == "1.1" and http_request.expects_continue(
+            self.raw_headers
+        ):
+            self._write(_CONTINUE)
 
     async def body(self) -> AsyncIterator[bytes]:
         """The body in pieces, as they come, at most ZERVERLESS_MAX_BODY in all.
@@ -71,27 +197,34 @@ class Exchange:
         """
         received = 0
         deadline = self.started + settings.ZERVERLESS_REQUEST_TIMEOUT
-        more = True
-        while more:
-            message = await self._next_message(deadline - time.perf_counter())
-            data = message.get("body", b"")
+        self.ask_for_body()
+        while data := await self._read(deadline):
             received += len(data)
             if received > settings.ZERVERLESS_MAX_BODY:
                 raise http_request.body_too_large()
-            more = message.get("more_body", False)
             yield data
 
-    async def _next_message(self, seconds: float) -> MutableMapping[str, Any]:
+    async def _read(self, deadline: float) -> bytes:
+        """The next piece of the body, b"" at its end."""
+        while not (data := self.take()):
+            if self.is_whole:
+                return b""
+            if self.is_truncated or self.is_gone:
+                # Mostly nobody is left to read this; after a half-close somebody is.
+                raise BadRequest("The request body ended early or is malformed.")
+            await self._wait_for_news(deadline)
+        return data
+
+    async def _wait_for_news(self, deadline: float) -> None:
+        news = asyncio.get_running_loop().create_future()
+        self.on_news = lambda: None if news.done() else news.set_result(None)
         try:
-            async with asyncio.timeout(max(seconds, 0)):
-                message = await self._receive()
+            async with asyncio.timeout(max(deadline - perf_counter(), 0)):
+                await news
         except TimeoutError:
             raise RequestTimeout("The request body did not arrive in time.") from None
-        if message["type"] == "http.disconnect":
-            # Mostly nobody is left to read this; after a half-close somebody is.
-            self._is_gone = True
-            raise BadRequest("The request body ended early or is malformed.")
-        return message
+        finally:
+            self.on_news = _ignore
 
     async def whole_body(self, length: int | None, budget: BodyBudget) -> bytes:
         """The body in one piece; `budget` is charged and must be given back."""
@@ -110,64 +243,170 @@ class Exchange:
         return b"".join(pieces)
 
     async def disconnected(self) -> None:
-        """Return when the client has gone. Only after the body has been read."""
-        while not self._is_gone:
-            message = await self._receive()
-            self._is_gone = message["type"] == "http.disconnect"
+        """Return when the client has gone."""
+        if self.is_gone:
+            return
+        if self._gone is None:
+            self._gone = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._gone)
 
-    # -- the answer -------------------------------------------------------------------
+    # -- the answer, as coroutines ----------------------------------------------------
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send the head of the answer; every answer carries X-Request-Id."""
-        self.status = status
-        encoded = [
-            (name.encode("latin-1"), value.encode("latin-1")) for name, value in headers
-        ]
-        encoded.append((b"x-request-id", self.request_id.encode("ascii")))
-        await self._send(
-            {"type": "http.response.start", "status": status, "headers": encoded}
-        )
+        length = http_request.first(headers, "content-length")
+        self.begin(status, lines_of(headers), int(length) if length else None)
 
     async def write(self, data: bytes, *, more: bool) -> None:
-        """Send a piece of the answer's body."""
-        self.sent += len(data)
-        await self._send(
-            {"type": "http.response.body", "body": data, "more_body": more}
+        """Send a piece of the answer's body; waits while the client takes nothing."""
+        if data:
+            self.push(data)
+        if not more:
+            self.end()
+        elif not self.connection.is_writable:
+            await self._drained()
+        if more and self.is_gone:
+            raise ClientGone
+
+    async def _drained(self) -> None:
+        ready = asyncio.get_running_loop().create_future()
+        self.on_writable = lambda can: (
+            ready.set_result(None) if can and not ready.done() else None
         )
+        try:
+            await ready
+        finally:
+            self.on_writable = _ignore
 
     async def answer(self, status: int, headers: Headers, body: bytes = b"") -> None:
         """Send a whole answer; to HEAD without the body, but with its length."""
         await self.start(status, headers)
-        await self.write(b"" if self.method == "HEAD" else body, more=False)
+        await self.write(body, more=False)
 
-    async def fail(self, problem: Problem, also: Headers | None = None) -> None:
-        """Answer with a platform error, and with headers beside its own."""
-        self.notes["error_code"] = problem.code
-        accept = http_request.first(self.headers, "accept")
+    # -- the answer, at once ----------------------------------------------------------
+
+    def begin(self, status: int, lines: bytes, length: int | None) -> None:
+        """Send the head: header lines that end in CRLF, the body's length if known."""
+        self._write(self._head(status, lines, length))
+
+    def respond(self, status: int, lines: bytes, body: bytes) -> None:
+        """Send a whole answer in one write."""
+        head = self._head(status, lines, len(body))
+        self.sent = len(body)
+        self._left = None
+        self._write(head if self._is_bodyless else head + body)
+        self._finish()
+
+    def fail(self, problem: Problem, lines: bytes = b"") -> None:
+        """Answer with a platform error, and with header lines beside its own."""
+        self.note(error_code=problem.code)
+        accept = http_request.first_raw(self.raw_headers, b"accept")
         headers, body = problem.render(self.request_id, accept)
-        await self.answer(problem.status, headers + (also or []), body)
+        self.respond(problem.status, lines_of(headers) + lines, body)
 
-    async def refuse(self, error: InvocationError) -> None:
+    def refuse(self, error: InvocationError, lines: bytes = b"") -> None:
         """Answer with the documented form of an error."""
-        await self.fail(Problem.of(error))
+        self.fail(Problem.of(error), lines)
+
+    def hijack(self, tunnel: Tunnel, head: bytes) -> None:
+        """Leave HTTP: from here on the connection's bytes are the tunnel's."""
+        self._write(head)
+        connection = self.connection
+        connection.tunnel = tunnel
+        connection.hold(held=False)
+        if self.upgrade_rest:
+            tunnel.from_client(self.upgrade_rest)
+
+    def push(self, data: bytes) -> None:
+        """Send a piece of the body."""
+        if self._is_bodyless:
+            return
+        self.sent += len(data)
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        elif self._left is not None:
+            self._left -= len(data)
+        self._write(data)
+
+    def end(self) -> None:
+        """The body is complete."""
+        if self._chunked and not self._is_bodyless:
+            self._write(b"0\r\n\r\n")
+        if self._left and not self._is_bodyless:
+            self.abort()  # shorter than announced: only a broken connection says so
+        self._finish()
+
+    def hint(self, head: bytes) -> None:
+        """Send an interim answer (1xx) to a client that can read one."""
+        if self.http_version == "1.1" and not self.status:
+            self._write(head)
+
+    def abort(self) -> None:
+        """Break the connection off: the answer cannot be completed."""
+        self.connection.transport.abort()
+
+    def _head(self, status: int, lines: bytes, length: int | None) -> bytes:
+        self.status = status
+        if status in _NO_BODY:
+            framing = b""
+        elif length is not None:
+            framing = b"content-length: %d\r\n" % length
+            self._left = length
+        elif self.http_version == "1.1":
+            framing, self._chunked = b"transfer-encoding: chunked\r\n", True
+        else:
+            framing, self._keeps_alive = b"", False
+        return b"%b%b%b%bx-request-id: %b\r\n%b\r\n" % (
+            _STATUS.get(status) or b"HTTP/1.1 %d \r\n" % status,
+            lines,
+            framing,
+            self.date,
+            self.request_id.encode("ascii"),
+            self._persistence(),
+        )
+
+    def _persistence(self) -> bytes:
+        connection = self.connection
+        if connection.closes or not self._keeps_alive:
+            connection.closes = True
+            return b"connection: close\r\n"
+        return b"" if self.http_version == "1.1" else b"connection: keep-alive\r\n"
+
+    @property
+    def _is_bodyless(self) -> bool:
+        return self.method == "HEAD" or self.status in _NO_BODY
+
+    def _write(self, data: bytes) -> None:
+        if not self.is_gone and not self.connection.transport.is_closing():
+            self.connection.transport.write(data)
+
+    def _finish(self) -> None:
+        self.on_news = self.on_writable = _ignore
+        self.is_over = True
+        if not self.is_gone:
+            self.connection.finished(self)
+
+    # -- the access line --------------------------------------------------------------
+
+    def note(self, **facts: str) -> None:
+        """Add to the access line."""
+        self.notes += access.members(facts)
 
     def log(self) -> None:
         """One access line: what came, what went, how long it took."""
-        milliseconds = (time.perf_counter() - self.started) * 1000
-        path = self.raw_path.decode("latin-1")
-        access.info(
-            "%s %s %s",
+        access.put(
             self.method,
-            path,
+            self.raw_path,
+            self.request_id,
             self.status,
-            extra={
-                "event": "request",
-                "request_id": self.request_id,
-                "method": self.method,
-                "path": path,
-                "status": self.status,
-                "duration_ms": round(milliseconds, 3),
-                "response_bytes": self.sent,
-                **self.notes,
-            },
+            perf_counter() - self.started,
+            self.sent,
+            self.notes,
         )
+
+
+def lines_of(headers: Headers) -> bytes:
+    """Header lines for `begin` and `respond`, which write the length themselves."""
+    return "".join(
+        f"{name}: {value}\r\n" for name, value in headers if name != "content-length"
+    ).encode("latin-1")

@@ -32,7 +32,7 @@ def for_answer(route: Route, answer: Answer, queue_ms: float) -> Headers:
         headers.append(("content-length", str(len(answer.body))))
     if not any(name == "x-content-type-options" for name, _ in headers):
         headers.append(("x-content-type-options", "nosniff"))
-    if shares_host() and _is_active(headers):
+    if shares_host() and is_active(headers):
         # In addition to the function's own policy: browsers enforce every one.
         headers.append(("content-security-policy", SANDBOX))
     return [*headers, *identify(route), timing(answer, queue_ms)]
@@ -53,7 +53,7 @@ def shares_host() -> bool:
     return sandbox and not settings.ZERVERLESS_FUNCTIONS_HOST
 
 
-def _is_active(headers: Headers) -> bool:
+def is_active(headers: Headers) -> bool:
     types = [value.strip().lower() for name, value in headers if name == "content-type"]
     return not types or any(
         kind.startswith(_ACTIVE) or "xml" in kind or "/" not in kind for kind in types

@@ -1,4 +1,7 @@
-"""Serving a function from the event loop: route, limits, body, run, answer, record."""
+"""Serving a function from the event loop: route, limits, body, run, answer, record.
+
+Server functions go through the proxy, the others get a container of their own.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,26 @@ from django.conf import settings
 from django.utils import timezone
 
 from runtime import function_headers, http_request
-from runtime.errors import NoRoute, Unavailable
-from runtime.exchange import Exchange
+from runtime.errors import InvocationError, NoRoute, Unavailable
+from runtime.exchange import Exchange, lines_of
+from runtime.forward import Place
 from runtime.http_request import Origin, Target
+from runtime.instance import Instance
+from runtime.instances import Instances
 from runtime.invoke import Answer, Request, Route, Stock, invoke, prime
 from runtime.limits import BodyBudget, Limits
 from runtime.pool import Pool
 from runtime.primed import Launcher, Primed
-from runtime.problem import Problem
-from runtime.record import Recorder, row
+from runtime.proxy import FunctionRelay, Proxy
+from runtime.record import Recorder, Sampler, relayed_row, row
+from runtime.routes import RouteTable
+from runtime.turnover import Turnover
 from runtime.watch import Watch
 
 Invoke = Callable[[Route, Request, str, threading.Event, Stock], Answer]
+# Paths whose place is remembered, and how long such a path may be, in bytes.
+_PLACES_MAX = 4096
+_PATH_MAX = 256
 
 
 class Functions:
@@ -38,19 +49,87 @@ class Functions:
         self._threads = ThreadPoolExecutor(total, thread_name_prefix="invoke")
         self.recorder = Recorder()
         self.pool = Pool(self._prime, self._live)
+        self.instances = Instances(self._start_instance)
+        self.proxy = Proxy(self.instances, self._observe)
+        self._turnover = Turnover(self.instances, watch.use)
+        self._sampler = Sampler()
         self._launcher: Launcher | None = None
+        self._places: dict[bytes, Place | None] = {}
+        self._placed: RouteTable | None = None
 
-    async def serve(self, exchange: Exchange, target: Target, origin: Origin) -> None:
-        """Answer a request below the root; raises InvocationError."""
+    async def start(self) -> None:
+        """Begin to serve, on the running loop; before the watch brings routes."""
+        loop = asyncio.get_running_loop()
+        self._watch.publish = lambda table: self._arrive(loop, table)
+        self.recorder.start()
+        self.pool.start()
+
+    def _arrive(self, loop: asyncio.AbstractEventLoop, table: RouteTable) -> None:
+        loop.call_soon_threadsafe(self._turnover.arrive, table)
+
+    async def stop(self) -> None:
+        """End everything that runs. The server has waited for its requests before."""
+        self._turnover.stop()
+        self.proxy.stop()
+        await asyncio.gather(
+            self.instances.stop(), asyncio.to_thread(self._stop_containers)
+        )
+        self.recorder.stop()
+
+    def _stop_containers(self) -> None:
+        self._threads.shutdown(wait=True)
+        self.pool.stop()
+
+    def serve_now(self, exchange: Exchange) -> bool:
+        """Pass a request on to a server function whose instance is ready for it.
+
+        False where that is not so; raises InvocationError.
+        """
+        place = self._place(exchange.raw_path)
+        if place is None:
+            return False
+        if exchange.raw_query:
+            http_request.check_characters(exchange.raw_path, exchange.raw_query)
+        http_request.check_method(exchange.method, place.route.config.methods)
+        return self.proxy.serve_now(exchange, place)
+
+    def _place(self, raw_path: bytes) -> Place | None:
+        """Where a path leads, if that is a server function; remembered for a table."""
+        table = self._watch.table
+        if table is not self._placed:
+            self._places.clear()
+            self._placed = table
+        if raw_path in self._places:
+            return self._places[raw_path]
+        place = _place_in(table, raw_path) if table is not None else None
+        if len(raw_path) <= _PATH_MAX and len(self._places) < _PLACES_MAX:
+            self._places[raw_path] = place
+        return place
+
+    async def serve(self, exchange: Exchange, target: Target, origin: Origin) -> bool:
+        """Answer a request below the root, or have a relay answer it: True.
+
+        Raises InvocationError and ClientGone.
+        """
         route, depth = self._find(target)
-        exchange.notes |= {
-            "namespace": route.namespace,
-            "function": route.path,
-            "revision": f"v{route.number}",
-            # The request id is the caller's to choose, this one is ours.
-            "invocation_id": exchange.id,
-        }
         http_request.check_method(exchange.method, route.config.methods)
+        if route.is_server:
+            await self.proxy.serve(exchange, Place.of(route, target, depth))
+            return True
+        await self._serve_once(exchange, target, origin, route, depth)
+        return False
+
+    async def _serve_once(
+        self,
+        exchange: Exchange,
+        target: Target,
+        origin: Origin,
+        route: Route,
+        depth: int,
+    ) -> None:
+        exchange.notes += Place.of(route, target, depth).members
+        # The request id is the caller's to choose, this one is ours.
+        exchange.note(invocation_id=exchange.id)
         length = http_request.body_length(exchange.headers)
         # Before the body is read: what will be refused need not be sent.
         self._limits.check(route.function_id, route.config.concurrency)
@@ -109,11 +188,28 @@ class Functions:
             self._launcher = Launcher.ensure(installation, gateway, route.image_id)
         return prime(route, owner, self._launcher)
 
-    def drain(self) -> None:
-        """Wait for running functions, then write what they left to record."""
-        self._threads.shutdown(wait=True)
-        self.pool.stop()
-        self.recorder.stop()
+    async def _start_instance(self, route: Route) -> Instance:
+        raise Unavailable("not yet")
+
+    def _observe(self, relay: FunctionRelay) -> None:
+        """What became of a request to a server function."""
+        exchange, place = relay.exchange, relay.place
+        seconds = time.perf_counter() - exchange.started
+        if self._sampler.wants(place.route.function_id, exchange.status):
+            self.recorder.put(relayed_row(relay, timezone.now(), seconds))
+        exchange.notes += f'{place.members}, "invocation_id": "{exchange.id}"'
+        exchange.log()
+
+
+def _place_in(table: RouteTable, raw_path: bytes) -> Place | None:
+    try:
+        target = http_request.read_target(raw_path, b"")
+    except InvocationError:
+        return None  # the way that waits for nothing is not the one that explains
+    found = table.find(target.segments)
+    if found is None or not found[0].is_server:
+        return None
+    return Place.of(found[0], target, found[1])
 
 
 async def _send(
@@ -125,7 +221,7 @@ async def _send(
     else:
         timing = function_headers.timing(answer, queue_ms)
         also = [*function_headers.identify(route), timing]
-        await exchange.fail(Problem.of(answer.error), also)
+        exchange.refuse(answer.error, lines_of(also))
 
 
 def request_of(

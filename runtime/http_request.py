@@ -22,7 +22,7 @@ A function that must tell `%2F` from `%252F` reads the raw path.
 
 Methods: GET HEAD POST PUT PATCH DELETE OPTIONS. A HEAD request runs the function with
 REQUEST_METHOD=HEAD and its body is dropped; OPTIONS goes to the function. TRACE and
-unknown methods are 405, CONNECT with an authority ends the connection in granian.
+unknown methods are 405, CONNECT is 400.
 
 Headers: names with an underscore are dropped, because CGI and WSGI cannot tell them
 from the same name with a hyphen (`X_Forwarded_For`). Two Host headers, none or a
@@ -32,9 +32,9 @@ malformed one, any transfer coding but chunked, and two lengths are 400.
 from __future__ import annotations
 
 import re
-import uuid
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from random import getrandbits
 from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
@@ -48,6 +48,7 @@ from runtime.errors import (
 )
 
 Headers = list[tuple[str, str]]
+RawHeaders = list[tuple[bytes, bytes]]  # names in lower case
 
 TARGET_MAX = 8 * 1024
 HEADERS_MAX = 32 * 1024
@@ -67,7 +68,7 @@ HOP_BY_HOP = frozenset(
     }
 )
 # Written by us, whatever the client sent; `proxy` would become HTTP_PROXY (httpoxy).
-_REPLACED = frozenset(
+REPLACED = frozenset(
     {
         "expect",
         "forwarded",
@@ -88,7 +89,8 @@ _QUERY = re.compile(rb"[!-~]*\Z")
 _ESCAPE_REFUSED = re.compile(r"%(?![0-9A-Fa-f]{2})|%[01][0-9A-Fa-f]|%7[fF]|%5[cC]")
 _ENCODED_SLASH = re.compile(r"%2[fF]")
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?\Z")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}\Z")
+_ABSOLUTE = re.compile(rb"(?i)https?://([^/?#@]+)(/.*)?\Z")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,128}\Z")
 
 
 @dataclass(frozen=True)
@@ -107,15 +109,20 @@ class Target:
 
 def read_target(raw_path: bytes, query: bytes) -> Target:
     """Check a request target; raises BadRequest or UriTooLong."""
-    if len(raw_path) + len(query) > TARGET_MAX:
-        raise UriTooLong(f"Path and query may be at most {TARGET_MAX} bytes long.")
-    if not _PATH.match(raw_path) or not _QUERY.match(query):
-        raise BadRequest("The path holds characters that must be percent-encoded.")
+    check_characters(raw_path, query)
     path = raw_path.decode("ascii")
     if "%" in path and _ESCAPE_REFUSED.search(path):
         raise BadRequest("The path holds a malformed or forbidden percent-encoding.")
     segments = tuple(_decode(segment) for segment in path[1:].split("/"))
     return Target(path, query.decode("ascii"), segments)
+
+
+def check_characters(raw_path: bytes, query: bytes) -> None:
+    """Raise where a target is too long or holds what must be percent-encoded."""
+    if len(raw_path) + len(query) > TARGET_MAX:
+        raise UriTooLong(f"Path and query may be at most {TARGET_MAX} bytes long.")
+    if not _PATH.match(raw_path) or not _QUERY.match(query):
+        raise BadRequest("The path holds characters that must be percent-encoded.")
 
 
 def _decode(segment: str) -> str:
@@ -133,7 +140,17 @@ def _decode(segment: str) -> str:
     return segment
 
 
-def read_headers(raw: list[tuple[bytes, bytes]], http_version: str) -> Headers:
+def origin_form(url: bytes, raw: RawHeaders) -> tuple[bytes, RawHeaders]:
+    """Path and headers of a request whose target is a whole URL: its host is the one
+    that counts (RFC 9112 section 3.2.2). Anything else is left to be refused."""
+    match = _ABSOLUTE.match(url)
+    if not match:
+        return url, raw
+    others = [item for item in raw if item[0] != b"host"]
+    return match[2] or b"/", [(b"host", match[1]), *others]
+
+
+def read_headers(raw: RawHeaders, http_version: str) -> Headers:
     """Check and decode header lines, names in lower case.
 
     Raises BadRequest or HeadersTooLarge.
@@ -141,15 +158,14 @@ def read_headers(raw: list[tuple[bytes, bytes]], http_version: str) -> Headers:
     if sum(len(name) + len(value) for name, value in raw) > HEADERS_MAX:
         raise HeadersTooLarge(f"All headers may be {HEADERS_MAX} bytes together.")
     headers = [
-        (name.decode("latin-1").lower(), value.decode("latin-1"))
+        (name.decode("latin-1"), value.decode("latin-1"))
         for name, value in raw
         if b"_" not in name
     ]
     hosts = [value for name, value in headers if name == "host" and value]
     if len(hosts) > 1 or (not hosts and http_version != "1.0"):
         raise BadRequest("Exactly one Host header is needed.")
-    if hosts and not _HOST.match(hosts[0]):
-        raise BadRequest("The Host header is malformed.")
+    check_host(hosts[0].encode("latin-1") if hosts else b"")
     return headers
 
 
@@ -159,6 +175,19 @@ def first(headers: Headers, wanted: str) -> str:
         if name == wanted:
             return value
     return ""
+
+
+def first_raw(raw: RawHeaders, wanted: bytes) -> str:
+    """The first value of a header that was not decoded yet, or an empty string."""
+    for name, value in raw:
+        if name == wanted:
+            return value.decode("latin-1")
+    return ""
+
+
+def expects_continue(raw: RawHeaders) -> bool:
+    """Whether the client waits to be asked for its body (RFC 9110 section 10.1.1)."""
+    return first_raw(raw, b"expect").lower() == "100-continue"
 
 
 def body_length(headers: Headers) -> int | None:
@@ -201,14 +230,24 @@ def check_method(method: str, allowed: tuple[str, ...] = ()) -> None:
 
 
 def new_id() -> str:
-    """A fresh invocation id: 32 hexadecimal digits."""
-    return uuid.uuid4().hex
+    """A fresh invocation id: 32 hexadecimal digits. Names a request, guards nothing."""
+    return f"{getrandbits(128):032x}"
 
 
-def request_id(headers: Headers, otherwise: str) -> str:
+def request_id(raw: RawHeaders, otherwise: str) -> str:
     """The caller's X-Request-Id where it is one we accept."""
-    given = first(headers, "x-request-id")
-    return given if _REQUEST_ID.match(given) else otherwise
+    return checked_id(first_raw(raw, b"x-request-id").encode("latin-1"), otherwise)
+
+
+def checked_id(given: bytes, otherwise: str) -> str:
+    """A request id from outside where we accept it."""
+    return given.decode("ascii") if _REQUEST_ID.match(given) else otherwise
+
+
+def check_host(host: bytes) -> None:
+    """Raise BadRequest for a Host that is none; an HTTP/1.0 request may have none."""
+    if host and not _HOST.match(host.decode("latin-1")):
+        raise BadRequest("The Host header is malformed.")
 
 
 @dataclass(frozen=True)
@@ -272,7 +311,7 @@ def forwardable(headers: Headers, origin: Origin, request_id: str) -> Headers:
         if header == "connection"
         for name in value.split(",")
     }
-    dropped = HOP_BY_HOP | _REPLACED | (named - {"host", "content-length"})
+    dropped = HOP_BY_HOP | REPLACED | (named - {"host", "content-length"})
     kept = [item for item in headers if item[0] not in dropped]
     return [
         *kept,
@@ -281,3 +320,14 @@ def forwardable(headers: Headers, origin: Origin, request_id: str) -> Headers:
         ("x-forwarded-proto", origin.scheme),
         ("x-request-id", request_id),
     ]
+
+
+def roles(host: str) -> tuple[bool, bool]:
+    """Whether this host serves functions, and whether it serves the control plane."""
+    functions_host = settings.ZERVERLESS_FUNCTIONS_HOST.lower()
+    if not functions_host:
+        return True, True
+    is_functions_host = host.lower().rpartition(":")[0] == functions_host or (
+        host.lower() == functions_host
+    )
+    return is_functions_host, not is_functions_host

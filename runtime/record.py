@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
-from datetime import datetime
+import time
+from collections import Counter, deque
+from datetime import datetime, timedelta
+from http import HTTPStatus
 from itertools import islice
 
 from django.db import DatabaseError, DataError, IntegrityError, connection, transaction
@@ -18,12 +20,14 @@ from django.db import DatabaseError, DataError, IntegrityError, connection, tran
 from applications.redact import redact
 from runtime.invoke import Answer, Request, Route
 from runtime.models import Invocation
+from runtime.proxy import FunctionRelay
 
 log = logging.getLogger(__name__)
 
 BATCH = 200
 INTERVAL = 0.5
 QUEUE_MAX = 2000
+SAMPLES = 5  # rows a second of one function, and as many of its failures
 _PATH_MAX = 500
 _ERROR_MAX = 500
 _STDERR_MAX = 64 * 1024
@@ -55,6 +59,48 @@ def row(
         response_bytes=len(answer.body),
         stderr=storable(redact(record.stderr), _STDERR_MAX),
     )
+
+
+def relayed_row(relay: FunctionRelay, ended_at: datetime, seconds: float) -> Invocation:
+    """The row for one request to a server function."""
+    exchange, route, error = relay.exchange, relay.place.route, relay.error
+    return Invocation(
+        id=exchange.id,
+        function_id=route.function_id,
+        deployment_id=route.deployment_id,
+        started_at=ended_at - timedelta(seconds=seconds),
+        method=exchange.method,
+        path=storable(exchange.raw_path.decode("latin-1"), _PATH_MAX),
+        status=exchange.status,
+        error_code=error.code if error else "",
+        error=storable(redact(error.message), _ERROR_MAX) if error else "",
+        duration_ms=round(seconds * 1000, 3),
+        phases=relay.phases,
+        request_bytes=relay.received,
+        response_bytes=exchange.sent,
+    )
+
+
+class Sampler:
+    """Which requests to server functions get a row: a few of each second, for each
+    function and kind. All of them are counted; ten thousand rows a second are no help.
+    """
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._taken: Counter[tuple[int, bool]] = Counter()
+
+    def wants(self, function_id: int, status: int) -> bool:
+        """Whether this one is kept."""
+        now = int(time.monotonic())
+        if now != self._second:
+            self._second = now
+            self._taken.clear()
+        key = (function_id, status >= HTTPStatus.INTERNAL_SERVER_ERROR)
+        if self._taken[key] >= SAMPLES:
+            return False
+        self._taken[key] += 1
+        return True
 
 
 def storable(text: str, limit: int) -> str:

@@ -21,48 +21,20 @@ def programs(roles: tuple[str, ...]) -> list[Program]:
     return [program for role in roles for program in known[role]]
 
 
-def _granian(*arguments: str) -> list[str]:
-    return [
-        sys.executable,
-        "-m",
-        "granian",
-        "--workers=1",
-        "--http=1",
-        "--no-ws",
-        "--workers-kill-timeout=10",
-        "--log-level=warning",
-        *arguments,
-    ]
-
-
 def _gateway() -> Program:
-    return Program(
-        "gateway",
-        _granian(
-            "--interface=asgi",
-            "--loop=uvloop",
-            f"--host={settings.ZERVERLESS_BIND}",
-            f"--port={settings.ZERVERLESS_PORT}",
-            "--backlog=1024",
-            "--backpressure=1024",
-            "--http1-buffer-size=65536",
-            "--http1-header-read-timeout=20000",
-            "runtime.gateway:app",
-        ),
-    )
+    return Program("gateway", [sys.executable, "-m", "runtime.gateway"])
 
 
 def _web() -> Program:
     return Program(
         "web",
-        _granian(
-            "--interface=wsgi",
-            f"--uds={settings.WEB_SOCKET}",
-            "--uds-permissions=0600",
-            "--blocking-threads=4",
-            "--backpressure=64",
+        [
+            *(sys.executable, "-m", "granian", "--interface=wsgi"),
+            *("--workers=1", "--http=1", "--no-ws", "--workers-kill-timeout=10"),
+            *(f"--uds={settings.WEB_SOCKET}", "--uds-permissions=0600"),
+            *("--blocking-threads=4", "--backpressure=64", "--log-level=warning"),
             "zerverless_site.wsgi:application",
-        ),
+        ],
         stale=settings.WEB_SOCKET,
     )
 

@@ -124,6 +124,11 @@ ZERVERLESS_COLD_START_TIMEOUT = read.duration(
 ZERVERLESS_MAX_BODY = read.size(
     "ZERVERLESS_MAX_BODY", "6Mi", "Largest request body and largest answer."
 )
+ZERVERLESS_MAX_STREAM = read.size(
+    "ZERVERLESS_MAX_STREAM",
+    "1Gi",
+    "Largest request body for a server function; it is passed on as it comes.",
+)
 ZERVERLESS_CONCURRENCY = read.integer(
     "ZERVERLESS_CONCURRENCY", "32", "Requests in all functions at once; more get 429."
 )
@@ -377,7 +382,7 @@ Q_CLUSTER: dict[str, Any] = {
 }
 
 # -- Logs -----------------------------------------------------------------------------
-_text_logs = ZERVERLESS_LOG_FORMAT == "text" or (
+LOGS_ARE_TEXT = ZERVERLESS_LOG_FORMAT == "text" or (
     ZERVERLESS_LOG_FORMAT == "auto" and sys.stderr.isatty()
 )
-LOGGING = logs.configuration(ZERVERLESS_LOG_LEVEL, as_text=_text_logs)
+LOGGING = logs.configuration(ZERVERLESS_LOG_LEVEL, as_text=LOGS_ARE_TEXT)

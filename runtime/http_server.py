@@ -1,0 +1,94 @@
+"""The gateway's listening socket, its connections, and the clock that ends waits.
+
+An HTTP/1.1 server of our own because the warm path is the product: measured beside
+granian and uvicorn in docs/decisions/0009. Parsing is llhttp's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+from collections.abc import Callable
+from email.utils import formatdate
+from time import monotonic, perf_counter
+
+from runtime.client_connection import ClientConnection, Handler
+from runtime.exchange import Exchange
+
+log = logging.getLogger(__name__)
+
+TICK = 0.25
+BACKLOG = 1024
+# Of the file descriptors we may have; the rest is for functions, files and the daemon.
+_SHARE = 0.6
+
+
+class Server:
+    """Accepts connections on one address until `stop`."""
+
+    def __init__(self, handle: Handler, tick: Callable[[float], None]) -> None:
+        """`handle` gets each request, `tick` the time of time.perf_counter."""
+        self.connections: set[ClientConnection] = set()
+        self._handle = handle
+        self._also_tick = tick
+        self._server: asyncio.Server | None = None
+        self._most = int(_raise_file_limit() * _SHARE)
+        self._ticking: asyncio.TimerHandle | None = None
+
+    async def start(self, host: str, port: int, *, shared: bool = False) -> None:
+        """Listen; `shared` lets several gateways have one port. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        self._tick()
+        self._server = await loop.create_server(
+            self._connect, host, port, backlog=BACKLOG, reuse_port=shared or None
+        )
+
+    def _connect(self) -> asyncio.Protocol:
+        if len(self.connections) >= self._most:
+            return _Refusal()
+        return ClientConnection(self._handle, self.connections)
+
+    def _tick(self) -> None:
+        now = monotonic()
+        Exchange.date = f"date: {formatdate(usegmt=True)}\r\n".encode()
+        for connection in list(self.connections):
+            connection.tick(now)
+        self._also_tick(perf_counter())
+        self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
+
+    async def stop(self, seconds: float) -> None:
+        """Take no new connection, give those there are time, then end them."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self.connections):
+            connection.drain()
+        deadline = monotonic() + seconds
+        while self.connections and monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        for connection in list(self.connections):
+            connection.transport.abort()
+        if self._ticking is not None:
+            self._ticking.cancel()
+
+
+class _Refusal(asyncio.Protocol):
+    """One connection too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        transport.write(
+            b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n"
+            b"x-zerverless-error: ZV503\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        )
+        transport.close()
+
+
+def _raise_file_limit() -> int:
+    """As many file descriptors as the system lets us have; how many that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return soft

@@ -1,0 +1,208 @@
+"""A connection to an HTTP/1.1 server of ours: sends requests in turn, parses answers.
+
+Callback style, for the relay: bytes in, then `relay.advance()`. Answers are framed by
+llhttp; both directions are held back by the slower side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any, Protocol, cast
+
+import httptools
+
+from applications.errors import PlatformError
+from runtime.http_request import RawHeaders
+
+HIGH_WATER = 256 * 1024
+HEAD_MAX = 64 * 1024
+_SWITCHING = 101
+_EARLY_HINTS = 103
+
+
+class UpstreamFailed(PlatformError):
+    """The other side broke off, spoke no HTTP, or took too long."""
+
+    code = "upstream:failed"
+
+
+class Receiver(Protocol):
+    """Who is told about an answer."""
+
+    def advance(self) -> None:
+        """Something of the answer has come."""
+
+    def hinted(self, headers: RawHeaders) -> None:
+        """A `103 Early Hints` has come."""
+
+    def upgraded(self, rest: bytes) -> None:
+        """The protocol has been switched; `rest` is the first of the new one."""
+
+    def from_upstream(self, data: bytes) -> None:
+        """Bytes of the new protocol."""
+
+    def upstream_writable(self, *, can: bool) -> None:
+        """The other side takes more, or no more for now."""
+
+    def failed(self, reason: str) -> None:
+        """No more will come."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection; carries one exchange at a time."""
+
+    def __init__(self, socket: Any = None) -> None:
+        self.transport: asyncio.Transport
+        self.socket = socket
+        self.receiver: Receiver | None = None
+        self.is_writable = True
+        self.is_lost = False
+        self.is_tunnel = False
+        self.idle_since = 0.0
+        self._parser: Any = None
+        self._chunks: deque[bytes] = deque()
+        self._head_only = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self.status = 0
+        self.headers: RawHeaders = []
+        self.has_head = self.is_complete = self.keeps_alive = False
+        self._head_bytes = self._buffered = 0
+
+    # -- asyncio.Protocol -------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=HIGH_WATER)
+
+    def data_received(self, data: bytes) -> None:
+        receiver = self.receiver
+        if receiver is None or self.is_complete:
+            # Bytes nobody asked for would be taken for the next request's answer.
+            self.transport.abort()
+            return
+        if self.is_tunnel:
+            receiver.from_upstream(data)
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self.is_tunnel = True
+            receiver.upgraded(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            self._break(f"its answer is not HTTP/1.1: {error}")
+        else:
+            if not self.has_head:
+                self._head_bytes += len(data)
+                if self._head_bytes > HEAD_MAX:
+                    self._break("the head of its answer is too large")
+                    return
+            receiver.advance()
+
+    def eof_received(self) -> bool:
+        if self.has_head and not self.is_complete and self._ends_with_connection():
+            self.is_complete = True
+            self.keeps_alive = False
+            if self.receiver is not None:
+                self.receiver.advance()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_lost = True
+        self.keeps_alive = False
+        receiver, self.receiver = self.receiver, None
+        if receiver is not None:
+            receiver.failed("it closed the connection without a whole answer")
+
+    def pause_writing(self) -> None:
+        self.is_writable = False
+        if self.receiver is not None:
+            self.receiver.upstream_writable(can=False)
+
+    def resume_writing(self) -> None:
+        self.is_writable = True
+        if self.receiver is not None:
+            self.receiver.upstream_writable(can=True)
+
+    def _break(self, reason: str) -> None:
+        receiver, self.receiver = self.receiver, None
+        self.transport.abort()
+        if receiver is not None:
+            receiver.failed(reason)
+
+    # -- httptools --------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self.is_complete:  # an answer nobody asked for: part of the next one's?
+            self.keeps_alive = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.has_head:  # else it is a trailer, which nobody gets
+            self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        if self.has_head:
+            return
+        status = self._parser.get_status_code()
+        if status < 200 and status != _SWITCHING:
+            if status == _EARLY_HINTS and self.receiver is not None:
+                self.receiver.hinted(self.headers)
+            self.headers = []
+            return
+        self.status = status
+        self.has_head = True
+        self.keeps_alive = self._parser.should_keep_alive()
+        if self._head_only:
+            self.is_complete = True
+
+    def on_body(self, body: bytes) -> None:
+        if not self.is_complete:
+            self._chunks.append(body)
+            self._buffered += len(body)
+
+    def on_message_complete(self) -> None:
+        if self.has_head:
+            self.is_complete = True
+
+    # -- one exchange -----------------------------------------------------------------
+
+    def begin(self, receiver: Receiver, *, head_only: bool) -> None:
+        """Get ready for the answer to the request that is sent next."""
+        # llhttp goes on with the next answer, but not behind one to HEAD: it waits for
+        # the body that was announced and never comes.
+        if self._parser is None or self._head_only:
+            self._parser = httptools.HttpResponseParser(self)
+        self._head_only = head_only
+        self._reset()
+        self.receiver = receiver
+
+    def take(self) -> bytes:
+        """What has come of the body since the last time."""
+        if not self._buffered:
+            return b""
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._buffered = 0
+        return data
+
+    def end(self) -> None:
+        """The exchange is over: forget who was told."""
+        self.receiver = None
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether another request may be sent on it."""
+        return self.keeps_alive and not self.is_lost and not self.transport.is_closing()
+
+    def abort(self) -> None:
+        """Close it at once."""
+        self.receiver = None
+        self.transport.abort()
+
+    def _ends_with_connection(self) -> bool:
+        return not any(
+            name in {b"content-length", b"transfer-encoding"}
+            for name, _ in self.headers
+        )
