@@ -29,7 +29,7 @@ class Backoff:
         self._error = error
 
     def crashed(self, error: InvocationError, now: float) -> None:
-        """Note an instance that started and soon ended: the first time may be chance."""
+        """Note an instance that soon ended; the first time may be chance."""
         if self.remembers(now):
             self.failed(error, now)
         else:

@@ -203,6 +203,16 @@ def was_oom(name: str, exit_code: int) -> bool:
     return False
 
 
+def logs(name: str, lines: int) -> bytes:
+    """The last lines of both outputs, each with its time; b"" of one that is gone."""
+    with our_errors():
+        try:
+            read: Any = _client(_QUICK).logs
+            return bytes(read(name, tail=lines, timestamps=True))
+        except docker.errors.NotFound:
+            return b""
+
+
 @contextmanager
 def our_errors(*, refusable: bool = False) -> Iterator[None]:
     """Turn what the SDK and its sockets raise into our errors."""

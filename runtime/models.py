@@ -150,6 +150,11 @@ class Instance(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def short_name(self) -> str:
+        """What tells it from others of its gateway."""
+        return self.name.rpartition("-")[2]
+
 
 class Installation(models.Model):
     """One row: tells this installation's objects from others on the same daemon."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, register_converter
 
-from runtime import views
+from runtime import instance_views, views
 
 
 class RestConverter:
@@ -26,4 +26,15 @@ urlpatterns = [
     path("partials/functions", views.functions_part, name="functions_part"),
     path("functions/<slug:namespace>/<rest:path>", views.function, name="function"),
     path("partials/functions/<int:pk>", views.function_part, name="function_part"),
+    path(
+        "partials/functions/<int:pk>/instances",
+        instance_views.instances_part,
+        name="instances_part",
+    ),
+    path("instances/<slug:name>", instance_views.instance, name="function_instance"),
+    path(
+        "partials/instances/<slug:name>/logs",
+        instance_views.instance_logs,
+        name="instance_logs",
+    ),
 ]

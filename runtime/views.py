@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET
 from applications.fragments import fragment, unless_seen, version
 from applications.models import Function
 from builds.models import Build
-from runtime import serving
+from runtime import instance_views, serving
 
 PER_PAGE = 50
 FILTERS = {
@@ -106,6 +106,7 @@ def _context(request: HttpRequest, row: Function) -> dict[str, Any]:
         "newest": newest,
         "deployments": deployments,
         "invocations": invocations,
+        **instance_views.of_function(row),
         "version": version(
             [deployment.pk for deployment in deployments.object_list],
             [invocation.pk for invocation in shown],

@@ -11,6 +11,7 @@ from tests.fixtures.pages import (
     World,
     make_build,
     make_deployment,
+    make_instance,
     make_invocation,
     make_revision,
     make_sync,
@@ -25,6 +26,7 @@ def more_history(world: World) -> None:
     sync = make_sync(world.application, revision)
     deployment = make_deployment(make_build(world.function, sync, log=["a line"]))
     make_invocation(deployment)
+    make_instance(deployment)
 
 
 @pytest.mark.parametrize(

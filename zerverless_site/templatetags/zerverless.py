@@ -39,6 +39,12 @@ STATES = {
     "skipped": ("", "dash", "Skipped"),
     "ok": ("ok", "check", "OK"),
     "problem": ("bad", "cross", "Problem"),
+    "starting": ("info", "spin", "Starting"),
+    "ready": ("ok", "check", "Ready"),
+    "pausing": ("", "clock", "Pausing"),
+    "paused": ("", "clock", "Paused"),
+    "resuming": ("info", "spin", "Resuming"),
+    "ending": ("", "dash", "Ending"),
 }
 
 # Colours, cursor movements, OSC links: everything a terminal would act on. Bounded
