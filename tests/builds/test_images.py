@@ -137,3 +137,20 @@ def test_an_image_for_another_machine_is_refused(platform: tuple[str, str]) -> N
 )  # fmt: skip
 def test_an_ordinary_image_passes(config: dict[str, Any]) -> None:
     images.check(image(**config), HERE)
+
+
+@pytest.mark.parametrize(
+    ("exposed", "ports"),
+    [
+        (None, ()),
+        ({}, ()),
+        ({"8080/tcp": {}}, (8080,)),
+        ({"8080": {}}, (8080,)),
+        ({"443/tcp": {}, "80/tcp": {}}, (80, 443)),
+        ({"53/udp": {}, "80/tcp": {}, "9/sctp": {}}, (80,)),
+        ({"x/tcp": {}, "80-90/tcp": {}}, ()),
+    ],
+)
+def test_exposed_ports_are_the_tcp_ones(exposed: Any, ports: tuple[int, ...]) -> None:
+    image = ImageInfo("sha256:0", 0, {"ExposedPorts": exposed})
+    assert images.exposed_ports(image) == ports
