@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from http import HTTPStatus
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from runtime.errors import BadRequest, InvocationError, RequestTimeout
 from runtime.http_request import Headers, RawHeaders
 from runtime.limits import BodyBudget
 from runtime.problem import Problem
+from runtime.reply import Reply
 
 if TYPE_CHECKING:
     from runtime.client_connection import ClientConnection, Tunnel
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 # A request's body in memory before its client is held back.
 BODY_HIGH = 256 * 1024
 CLIENT_CLOSED = 499
-_NO_BODY = frozenset({204, 304})
-_STATUS = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
-    for status in HTTPStatus
-}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -44,26 +39,19 @@ def _ignore(_: Any = None) -> None:
     """Nobody wants to know."""
 
 
-class Exchange:
+class Exchange(Reply):
     """The request as it came, what is known about it so far, and the way to answer."""
 
     __slots__ = (
         "_buffered",
-        "_chunked",
         "_chunks",
         "_gone",
         "_headers",
         "_is_continued",
-        "_keeps_alive",
-        "_left",
-        "connection",
-        "http_version",
         "id",
-        "is_gone",
         "is_over",
         "is_truncated",
         "is_whole",
-        "method",
         "notes",
         "on_news",
         "on_writable",
@@ -71,14 +59,9 @@ class Exchange:
         "raw_path",
         "raw_query",
         "refusal",
-        "request_id",
-        "sent",
         "started",
-        "status",
         "upgrade_rest",
     )
-    # `date: …\r\n`, renewed by the server's clock.
-    date = b""
 
     def __init__(
         self,
@@ -89,26 +72,26 @@ class Exchange:
         parser: Any,
     ) -> None:
         self.started = perf_counter()
-        self.connection = connection
-        self.method = method.decode("ascii")
+        super().__init__(
+            connection,
+            method.decode("ascii"),
+            parser.get_http_version() if parser else "1.1",
+            keeps_alive=parser is not None and parser.should_keep_alive(),
+        )
         self.raw_path, _, self.raw_query = url.partition(b"?")
         self.raw_headers = headers
-        self.http_version: str = parser.get_http_version() if parser else "1.1"
         self.id = self.request_id = http_request.new_id()
-        self.status = self.sent = 0
         # What the access line says beside the request itself, as JSON members.
         self.notes = ""
         self.refusal: InvocationError | None = None
         self.upgrade_rest: bytes | None = None  # bytes behind a request to upgrade
-        self.is_whole = self.is_truncated = self.is_gone = self.is_over = False
+        self.is_whole = self.is_truncated = self.is_over = False
         self.on_news: Callable[[], None] = _ignore
         self.on_writable: Callable[[bool], None] = _ignore
-        self._keeps_alive: bool = parser is not None and parser.should_keep_alive()
         self._headers: Headers | None = None
         self._chunks: deque[bytes] | None = None
         self._buffered = 0
-        self._left: int | None = None  # bytes of the answer still announced
-        self._chunked = self._is_continued = False
+        self._is_continued = False
         self._gone: asyncio.Future[None] | None = None
 
     # -- from the connection ----------------------------------------------------------
@@ -285,18 +268,6 @@ class Exchange:
 
     # -- the answer, at once ----------------------------------------------------------
 
-    def begin(self, status: int, lines: bytes, length: int | None) -> None:
-        """Send the head: header lines that end in CRLF, the body's length if known."""
-        self._write(self._head(status, lines, length))
-
-    def respond(self, status: int, lines: bytes, body: bytes) -> None:
-        """Send a whole answer in one write."""
-        head = self._head(status, lines, len(body))
-        self.sent = len(body)
-        self._left = None
-        self._write(head if self._is_bodyless else head + body)
-        self._finish()
-
     def fail(self, problem: Problem, lines: bytes = b"") -> None:
         """Answer with a platform error, and with header lines beside its own."""
         self.note(error_code=problem.code)
@@ -317,70 +288,8 @@ class Exchange:
         if self.upgrade_rest:
             tunnel.from_client(self.upgrade_rest)
 
-    def push(self, data: bytes) -> None:
-        """Send a piece of the body."""
-        if self._is_bodyless:
-            return
-        self.sent += len(data)
-        if self._chunked:
-            data = b"%x\r\n%b\r\n" % (len(data), data)
-        elif self._left is not None:
-            self._left -= len(data)
-        self._write(data)
-
-    def end(self) -> None:
-        """The body is complete."""
-        if self._chunked and not self._is_bodyless:
-            self._write(b"0\r\n\r\n")
-        if self._left and not self._is_bodyless:
-            self.abort()  # shorter than announced: only a broken connection says so
-        self._finish()
-
-    def hint(self, head: bytes) -> None:
-        """Send an interim answer (1xx) to a client that can read one."""
-        if self.http_version == "1.1" and not self.status:
-            self._write(head)
-
-    def abort(self) -> None:
-        """Break the connection off: the answer cannot be completed."""
-        self.connection.transport.abort()
-
-    def _head(self, status: int, lines: bytes, length: int | None) -> bytes:
-        self.status = status
-        if status in _NO_BODY:
-            framing = b""
-        elif length is not None:
-            framing = b"content-length: %d\r\n" % length
-            self._left = length
-        elif self.http_version == "1.1":
-            framing, self._chunked = b"transfer-encoding: chunked\r\n", True
-        else:
-            framing, self._keeps_alive = b"", False
-        return b"%b%b%b%bx-request-id: %b\r\n%b\r\n" % (
-            _STATUS.get(status) or b"HTTP/1.1 %d \r\n" % status,
-            lines,
-            framing,
-            self.date,
-            self.request_id.encode("ascii"),
-            self._persistence(),
-        )
-
-    def _persistence(self) -> bytes:
-        connection = self.connection
-        if connection.closes or not self._keeps_alive:
-            connection.closes = True
-            return b"connection: close\r\n"
-        return b"" if self.http_version == "1.1" else b"connection: keep-alive\r\n"
-
-    @property
-    def _is_bodyless(self) -> bool:
-        return self.method == "HEAD" or self.status in _NO_BODY
-
-    def _write(self, data: bytes) -> None:
-        if not self.is_gone and not self.connection.transport.is_closing():
-            self.connection.transport.write(data)
-
-    def _finish(self) -> None:
+    def finished(self) -> None:
+        """The answer has been written to its end."""
         self.on_news = self.on_writable = _ignore
         self.is_over = True
         if not self.is_gone:
