@@ -19,7 +19,7 @@ from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
 from runtime import function_headers, http_request, routes
-from runtime.errors import InvocationError, NoRoute
+from runtime.errors import InvocationError, NoRoute, Unavailable
 from runtime.http_request import Headers, Target
 from runtime.invoke import Answer, Request, Route, invoke
 from runtime.limits import Limits
@@ -64,6 +64,8 @@ def _serve(
         raise NoRoute("No function answers at this path.")
     route, depth = found
     http_request.check_method(method, route.config.methods)
+    if route.is_server:
+        raise Unavailable("Server functions answer through the gateway only.")
     call = Request(
         id=invocation_id,
         method=method,
