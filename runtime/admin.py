@@ -5,7 +5,14 @@ from __future__ import annotations
 from django.contrib import admin
 
 from applications.admin import ReadOnly
-from runtime.models import Deployment, Gateway, Installation, Instance, Invocation
+from runtime.models import (
+    Deployment,
+    Gateway,
+    Installation,
+    Instance,
+    Invocation,
+    TrafficMinute,
+)
 
 
 @admin.register(Deployment)
@@ -42,6 +49,14 @@ class InstanceAdmin(ReadOnly):
     list_display = ["name", "deployment", "state", "in_flight", "started_at"]
     list_filter = ["state"]
     list_select_related = ["deployment__function"]
+
+
+@admin.register(TrafficMinute)
+class TrafficMinuteAdmin(ReadOnly):
+    """What was counted of each function, minute by minute."""
+
+    list_display = ["function", "minute", "requests", "function_errors"]
+    list_select_related = ["function"]
 
 
 @admin.register(Installation)

@@ -156,6 +156,46 @@ class Instance(models.Model):
         return self.name.rpartition("-")[2]
 
 
+class TrafficMinute(models.Model):
+    """What one process counted of a function's requests within one minute.
+
+    Several processes have several rows of a minute: whoever reads adds them up.
+    """
+
+    function = models.ForeignKey(
+        Function,
+        on_delete=models.CASCADE,
+        related_name="traffic",
+        db_index=False,  # the constraint's index begins with it
+    )
+    minute = models.PositiveIntegerField(help_text="Minutes since 1970, UTC.")
+    counted_by = models.CharField(
+        max_length=16, help_text="The random name of a process."
+    )
+    requests = models.PositiveBigIntegerField()
+    redirects = models.PositiveBigIntegerField(help_text="3xx.")
+    client_errors = models.PositiveBigIntegerField(help_text="4xx, and clients gone.")
+    function_errors = models.PositiveBigIntegerField(help_text="Its own 5xx.")
+    platform_errors = models.PositiveBigIntegerField(help_text="Our 5xx and 429.")
+    cold_starts = models.PositiveBigIntegerField()
+    cold_seconds = models.FloatField(help_text="All cold starts together.")
+    seconds = models.FloatField(help_text="All requests together.")
+    durations = models.JSONField(help_text="See runtime/histogram.py.")
+
+    class Meta:
+        ordering = ["minute"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["function", "minute", "counted_by"],
+                name="traffic_minute_written_once",
+            )
+        ]
+        indexes = [models.Index(fields=["minute"])]
+
+    def __str__(self) -> str:
+        return f"minute {self.minute} of function {self.function_id}"
+
+
 class Installation(models.Model):
     """One row: tells this installation's objects from others on the same daemon."""
 

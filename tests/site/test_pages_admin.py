@@ -27,6 +27,7 @@ HISTORY = [
     "runtime_gateway",
     "runtime_installation",
     "runtime_instance",
+    "runtime_trafficminute",
 ]
 
 
