@@ -62,15 +62,6 @@ class FunctionSpec:
             return None
         return exposed[0]
 
-    def unused(self, port: int | None) -> tuple[str, ...]:
-        """The keys that mean nothing where it serves on no port."""
-        instances = self.min_instances, self.max_instances
-        said = {
-            "instances": instances != (0, INSTANCES_MAX),
-            "idle": self.idle != IDLE,
-        }
-        return () if port else tuple(key for key, is_said in said.items() if is_said)
-
     def build_part(self) -> dict[str, Any]:
         """What decides the image, besides the files themselves."""
         return {
@@ -114,3 +105,14 @@ class FunctionSpec:
         known["methods"] = tuple(known.get("methods", ()))
         known["checks"] = tuple(Check(**check) for check in known.get("checks", ()))
         return cls(**known)
+
+
+def unused(config: dict[str, Any]) -> tuple[str, ...]:
+    """The manifest's keys that mean nothing in a stored config without a port."""
+    fewest, most = config.get("min_instances", 0), config.get("max_instances")
+    said = {
+        "instances": (fewest, most or INSTANCES_MAX) != (0, INSTANCES_MAX),
+        "idle": config.get("idle", IDLE) != IDLE,
+    }
+    names = tuple(key for key, is_said in said.items() if is_said)
+    return () if config.get("port") else names

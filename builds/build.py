@@ -22,7 +22,7 @@ from applications.errors import (
 from applications.models import Function, Revision, Sync
 from applications.redact import redact
 from applications.repository import Snapshot
-from applications.spec import FunctionSpec
+from applications.spec import FunctionSpec, unused
 from applications.work import MAX_ATTEMPTS, Lease, State, attempt
 from builds import engine, images, make, reuse
 from builds.engine import BuiltImage, ImageInfo
@@ -195,7 +195,7 @@ def _describe(build: Build, image: BuiltImage, log: Writer) -> None:
     ports = ", ".join(map(str, images.exposed_ports(image))) or "no port"
     what = f"a server on {build.port}" if build.port else "one container per request"
     log.add(f"It exposes {ports}: {what}.")
-    for key in FunctionSpec.from_dict(build.spec).unused(build.port):
+    for key in unused({**build.spec, "port": build.port}):
         log.add(f'Warning: "{key}" has no effect without a port.')
 
 

@@ -18,6 +18,8 @@ _HEADING = re.compile(
     r"==> (?P<ours>.+)|#\d+ (?P<kit>\[.+|exporting to .+|resolve .+)"
     r"|Step (?P<classic>\d+/\d+ : .+)"
 )
+# How a step of ours ended: `<== 0.4 s`, `<== failed`.
+_ENDED = re.compile(r"<== (.+)")
 _DONE = re.compile(r"#\d+ DONE ([0-9.]+)s")
 _CACHED = re.compile(r"#\d+ CACHED| ---> Using cache")
 _ERROR = re.compile(r"#\d+ ERROR\b|#\d+ CANCELED\b")
@@ -35,6 +37,8 @@ class Step:
     def note(self) -> str:
         """`cached`, `failed` or how long it took, as its lines tell."""
         for _, text in reversed(self.lines):
+            if match := _ENDED.match(text):
+                return match[1]
             if match := _DONE.match(text):
                 return f"{match[1]} s"
             if _CACHED.match(text):

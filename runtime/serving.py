@@ -25,15 +25,15 @@ class Health(StrEnum):
     EMPTY = "empty"
 
 
-_LIVE = ("number", "commit", "created_at", "build__revision__subject")
+_LIVE = ("number", "commit", "created_at", "config", "build__revision__subject")
 _NEWEST = ("pk", "state", "error", "failed_step")
 
 
 def with_health(functions: QuerySet[Function]) -> QuerySet[Any]:
     """Each function with its live deployment, its newest build and its health.
 
-    Annotates `live_number live_commit live_created_at live_subject`, `newest_pk
-    newest_state newest_error newest_failed_step` and `health`.
+    Annotates `live_number live_commit live_created_at live_config live_subject`,
+    `newest_pk newest_state newest_error newest_failed_step` and `health`.
     """
     live = Deployment.objects.live().filter(function=OuterRef("pk"))
     newest = Build.objects.filter(function=OuterRef("pk")).order_by("-pk")

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_GET
 
 from applications.fragments import fragment, unless_seen, version
 from applications.models import Function
+from applications.spec import unused
 from builds.models import Build
 from runtime import instance_views, serving
 
@@ -99,10 +100,12 @@ def _context(request: HttpRequest, row: Function) -> dict[str, Any]:
         INVOCATIONS,
     ).get_page(request.GET.get("page"))
     newest = Build.objects.filter(function=row).order_by("-pk").first()
+    live = row.deployments.live().select_related("build__revision").first()
     shown = list(invocations.object_list)
     return {
         "function": row,
-        "live": row.deployments.live().select_related("build__revision").first(),
+        "live": live,
+        "unused": unused(live.config) if live else (),
         "newest": newest,
         "deployments": deployments,
         "invocations": invocations,

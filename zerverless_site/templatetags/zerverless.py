@@ -169,6 +169,22 @@ def details(text: str) -> str:
 
 
 @register.filter
+def runs_as(config: dict[str, Any] | None) -> list[str]:
+    """What kind of function a deployment is, in a few words each."""
+    if not config or not config.get("port"):
+        return ["one container per request"]
+    fewest, most = config.get("min_instances", 0), config.get("max_instances", 4)
+    many = f"{fewest} to {most}" if fewest != most else str(most)
+    said = [
+        f"server on port {config['port']}",
+        f"{many} instance{'' if many == '1' else 's'}",
+    ]
+    if fewest < most and (idle := config.get("idle")):
+        said.append(f"idle after {span(idle)}")
+    return said
+
+
+@register.filter
 def limits(config: dict[str, Any]) -> list[str]:
     """What a deployment may use, in a few words each."""
     said = []
