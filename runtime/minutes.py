@@ -39,17 +39,24 @@ Waiting = dict[tuple[int, str], dict[int, Reading]]
 
 
 class Minutes:
-    """Writes what `traffic` counts from `start` to `stop`; `table` has the routes."""
+    """Writes what `traffic` counts from `start` to `stop`.
+
+    `table` gives the routes in force, `clock` the seconds since 1970.
+    """
 
     def __init__(
-        self, traffic: Traffic, table: Callable[[], RouteTable | None]
+        self,
+        traffic: Traffic,
+        table: Callable[[], RouteTable | None],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._traffic = traffic
         self._table = table
+        self._clock = clock
         self._seen: dict[Counts, Reading] = {}
         self._leaving: list[Counts] = []  # dropped, to be read once more
         self._waiting: Waiting = {}
-        self._minute = this_minute()
+        self._minute = self._now()
         self._writer = secrets.token_hex(8)
         self._stopping = threading.Event()
         self._thread = threading.Thread(
@@ -69,7 +76,7 @@ class Minutes:
     def _run(self) -> None:
         try:
             while not self._stopping.wait(self._pause()):
-                if this_minute() != self._minute:
+                if self._now() != self._minute:
                     self.collect()
                 self.write()
             self.collect()
@@ -78,14 +85,17 @@ class Minutes:
             connection.close()
 
     def _pause(self) -> float:
-        rest = 60 - time.time() % 60
+        rest = 60 - self._clock() % 60
         return min(rest, RETRY) if self._waiting else rest
+
+    def _now(self) -> int:
+        return int(self._clock() // 60)
 
     # -- from the counts --------------------------------------------------------------
 
     def collect(self) -> None:
         """Take what was counted since the last time, as the minute that began then."""
-        minute, self._minute = self._minute, this_minute()
+        minute, self._minute = self._minute, self._now()
         for counts in self._leaving:
             self._take(minute, counts)
             self._seen.pop(counts, None)
@@ -143,11 +153,6 @@ class Minutes:
                 connection.close()
                 return
             del self._waiting[key]
-
-
-def this_minute() -> int:
-    """Minutes since 1970."""
-    return int(time.time() // 60)
 
 
 @transaction.atomic
