@@ -75,7 +75,11 @@ class Gateway:
         access.start()
         await self.functions.start()
         await asyncio.to_thread(self.watch.start)
-        await self.server.start(settings.ZERVERLESS_BIND, settings.ZERVERLESS_PORT)
+        await self.server.start(
+            settings.ZERVERLESS_BIND,
+            settings.ZERVERLESS_PORT,
+            shared=settings.ZERVERLESS_GATEWAYS > 1,
+        )
         await stopping.wait()
         await self.server.stop(STOP_SECONDS)
         await self.functions.stop()

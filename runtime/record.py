@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from datetime import datetime, timedelta
-from http import HTTPStatus
 from itertools import islice
 
 from django.db import DatabaseError, DataError, IntegrityError, connection, transaction
@@ -28,6 +27,7 @@ BATCH = 200
 INTERVAL = 0.5
 QUEUE_MAX = 2000
 SAMPLES = 5  # rows a second of one function, and as many of its failures
+_FAILURE = 500
 _PATH_MAX = 500
 _ERROR_MAX = 500
 _STDERR_MAX = 64 * 1024
@@ -88,7 +88,7 @@ class Sampler:
 
     def __init__(self) -> None:
         self._second = 0
-        self._taken: Counter[tuple[int, bool]] = Counter()
+        self._taken: dict[tuple[int, bool], int] = {}
 
     def wants(self, function_id: int, status: int) -> bool:
         """Whether this one is kept."""
@@ -96,10 +96,11 @@ class Sampler:
         if now != self._second:
             self._second = now
             self._taken.clear()
-        key = (function_id, status >= HTTPStatus.INTERNAL_SERVER_ERROR)
-        if self._taken[key] >= SAMPLES:
+        key = (function_id, status >= _FAILURE)
+        taken = self._taken.get(key, 0)
+        if taken >= SAMPLES:
             return False
-        self._taken[key] += 1
+        self._taken[key] = taken + 1
         return True
 
 

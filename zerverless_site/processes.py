@@ -14,15 +14,16 @@ ROLES = ("gateway", "web", "worker")
 def programs(roles: tuple[str, ...]) -> list[Program]:
     """The programs of the given roles, in the order they start."""
     known = {
-        "gateway": [_gateway()],
+        "gateway": [_gateway(n) for n in range(1, settings.ZERVERLESS_GATEWAYS + 1)],
         "web": [_web()],
         "worker": [_cluster("control"), _cluster("builds")],
     }
     return [program for role in roles for program in known[role]]
 
 
-def _gateway() -> Program:
-    return Program("gateway", [sys.executable, "-m", "runtime.gateway"])
+def _gateway(number: int) -> Program:
+    name = "gateway" if number == 1 else f"gateway-{number}"
+    return Program(name, [sys.executable, "-m", "runtime.gateway"])
 
 
 def _web() -> Program:

@@ -124,6 +124,13 @@ ZERVERLESS_COLD_START_TIMEOUT = read.duration(
 ZERVERLESS_MAX_BODY = read.size(
     "ZERVERLESS_MAX_BODY", "6Mi", "Largest request body and largest answer."
 )
+ZERVERLESS_GATEWAYS = read.integer(
+    "ZERVERLESS_GATEWAYS",
+    "1",
+    "Gateway processes on the one port; each has instances of its own.",
+    1,
+    16,
+)
 ZERVERLESS_MAX_STREAM = read.size(
     "ZERVERLESS_MAX_STREAM",
     "1Gi",

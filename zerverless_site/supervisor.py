@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from django.conf import settings
 from django.db import DatabaseError
 from django.utils import timezone
 
@@ -117,6 +118,7 @@ class Supervisor:
             program.stale.unlink(missing_ok=True)
         program.process = subprocess.Popen(
             program.command,
+            cwd=settings.BASE_DIR,
             env={**_inherited(), **program.env, "ZERVERLESS_PROCESS": program.name},
             stdin=subprocess.DEVNULL,
             stdout=output,
