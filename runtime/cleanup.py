@@ -9,6 +9,7 @@ without the second.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -31,6 +32,7 @@ from runtime.models import (
     Gateway,
     Installation,
     Invocation,
+    TrafficMinute,
 )
 
 # A build just finished may be activated any moment; its image is not yet "live".
@@ -176,6 +178,9 @@ def _old_rows() -> dict[str, QuerySet[Any]]:
             build__in=serving
         ),
         "syncs": Sync.objects.filter(state__in=FINAL_STATES, finished_at__lt=old),
+        "minutes of traffic": TrafficMinute.objects.filter(
+            minute__lt=int(time.time() - settings.ZERVERLESS_RETENTION_TRAFFIC) // 60
+        ),
         "gateways": Gateway.objects.filter(
             heartbeat_at__lt=timezone.now() - timedelta(hours=1)
         ),

@@ -197,6 +197,9 @@ ZERVERLESS_KEEP_INVOCATIONS = read.integer(
 ZERVERLESS_RETENTION_LOGS = read.duration(
     "ZERVERLESS_RETENTION_LOGS", "14d", "Build logs, syncs and invocations kept."
 )
+ZERVERLESS_RETENTION_TRAFFIC = read.duration(
+    "ZERVERLESS_RETENTION_TRAFFIC", "14d", "Counted requests kept, minute by minute."
+)
 ZERVERLESS_DISK_FREE_MIN = read.size(
     "ZERVERLESS_DISK_FREE_MIN", "2Gi", "No build starts with less free disk than this."
 )
@@ -212,6 +215,11 @@ ZERVERLESS_ADMIN_PASSWORD = read.text(
 )
 ZERVERLESS_SAMPLE = read.switch(
     "ZERVERLESS_SAMPLE", "off", "Register the sample application at start."
+)
+ZERVERLESS_METRICS_TOKEN = read.text(
+    "ZERVERLESS_METRICS_TOKEN",
+    "",
+    "Who sends it as a bearer token may read /metrics; without it only this machine.",
 )
 ZERVERLESS_LOG_LEVEL = read.choice(
     "ZERVERLESS_LOG_LEVEL",
