@@ -10,12 +10,12 @@ import pytest
 from django.db import connection
 from django.db.models import Sum
 
-from runtime import minutes
+from runtime import cleanup, minutes
 from runtime.minutes import Minutes
 from runtime.models import TrafficMinute
 from runtime.routes import RouteTable
 from runtime.traffic import Traffic
-from tests.fixtures.traffic import NOW, make_function, route_to
+from tests.fixtures.traffic import NOW, make_function, make_minute, route_to
 
 MINUTE = int(NOW // 60)
 
@@ -199,3 +199,14 @@ def test_the_thread_writes_the_minute_so_far_when_it_stops() -> None:
         traffic.observe(route_to(function.pk), 200, 0.01)
     writing.stop()
     assert sum(written().values()) == 7
+
+
+def test_minutes_past_their_retention_go(db: None, settings: Any) -> None:
+    settings.ZERVERLESS_RETENTION_TRAFFIC = 3600
+    function = make_function()
+    for ago in (1, 59, 62, 6000):
+        make_minute(function, ago)
+    rows = cleanup._old_rows()["minutes of traffic"]
+    assert rows.count() == 2
+    rows.delete()
+    assert TrafficMinute.objects.count() == 2
