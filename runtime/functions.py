@@ -28,6 +28,7 @@ from runtime.primed import Launcher, Primed
 from runtime.proxy import FunctionRelay, Proxy
 from runtime.record import Recorder, Sampler, relayed_row, row
 from runtime.routes import RouteTable
+from runtime.snapshot import Snapshot
 from runtime.turnover import Turnover
 from runtime.watch import Watch
 
@@ -61,6 +62,8 @@ class Functions:
         """Begin to serve, on the running loop; before the watch brings routes."""
         loop = asyncio.get_running_loop()
         self._watch.publish = lambda table: self._arrive(loop, table)
+        snapshot = Snapshot(self._watch.gateway_id, self.instances)
+        self._watch.chores.append(snapshot.write)
         self.recorder.start()
         self.pool.start()
 

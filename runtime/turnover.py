@@ -45,10 +45,13 @@ class Turnover:
         self._publish = publish
         self._newest = self._current = RouteTable()
         self._holds: dict[int, Hold] = {}  # by the old deployment
+        self._is_stopped = False
         instances.successor = lambda route: self._current.at(route)
 
     def arrive(self, table: RouteTable) -> None:
         """Go over to a newer table."""
+        if self._is_stopped:
+            return
         self._newest = table
         dropped = self._drop_overtaken()
         ended: list[tuple[Route, Route | None]] = []
@@ -68,6 +71,7 @@ class Turnover:
 
     def stop(self) -> None:
         """Wait for no instance any more."""
+        self._is_stopped = True
         for hold in self._holds.values():
             if hold.task is not None:
                 hold.task.cancel()
