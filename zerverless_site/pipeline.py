@@ -18,7 +18,7 @@ from applications.plan import Desired, Kind, plan
 from applications.work import State, attempt
 from builds import build as builds
 from builds.models import Build
-from runtime import cleanup, deploy
+from runtime import cleanup, deploy, trial
 from zerverless_site import queue
 
 
@@ -99,11 +99,11 @@ def _retire(application: Application, path: str) -> None:
 
 
 def run_builds() -> None:
-    """Build the oldest in line and put a success live, then offer the next.
+    """Build and try the oldest in line and put a success live, then offer the next.
 
     One build a task: the queue kills a task that takes longer than one build may.
     """
-    build = builds.run_next()
+    build = builds.run_next(trial.run)
     if build is None:
         return
     if build.state == State.SUCCEEDED:
