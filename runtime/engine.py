@@ -9,12 +9,10 @@ request when it is full), and a forked process must not share its parent's conne
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import re
 import socket
-import tarfile
 import threading
 import time
 from collections.abc import Iterator
@@ -41,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 # Seconds. A call to a daemon that hangs must end: start has a setting of its own.
 _QUICK = 10
+_FOREVER = 7 * 24 * 3600  # a stream that mostly says nothing
 _local = threading.local()
 
 
@@ -67,6 +66,15 @@ class Container:
     image_id: str
     created: int
     state: str
+
+
+@dataclass(frozen=True)
+class State:
+    """What the engine says of a container that stays."""
+
+    is_running: bool
+    exit_code: int
+    was_oom: bool
 
 
 def container_name(installation: str, gateway_id: str, invocation_id: str) -> str:
@@ -296,42 +304,37 @@ def _tls(host: str) -> TLSConfig | bool:
     )
 
 
-# -- Files we put beside a function ----------------------------------------------------
+# -- Files and images of our own -------------------------------------------------------
 
 
-def fill_volume(name: str, helper: str, image_id: str, files: dict[str, bytes]) -> None:
-    """Ensure the volume `name` holds `files`, executable, through a container that is
-    never started: `helper` is its name, `image_id` any image there is.
-
-    The last file is written last and read first, so a volume half filled by a killed
-    process is filled again.
-    """
-    place = "/files"
-    config = {
-        "Image": image_id,
-        "Cmd": ["none"],
-        "HostConfig": {"Binds": [f"{name}:{place}"], "NetworkMode": "none"},
-    }
-    create(helper, config)
-    try:
-        if _file_in(helper, f"{place}/{list(files)[-1]}") is None:
-            for file, data in files.items():
-                with our_errors():
-                    _client(_QUICK * 3).put_archive(helper, place, _tar(file, data))
-    finally:
-        remove(helper)
+def put_archive(container: str, place: str, data: bytes) -> None:
+    """Unpack a tar in a container."""
+    with our_errors():
+        _client(_QUICK * 3).put_archive(container, place, data)
 
 
-def file_of_image(reference: str, helper: str, path: str) -> bytes | None:
-    """One file of a local image, without running it; None where there is none."""
-    try:
-        create(helper, {"Image": reference, "Cmd": ["none"]})
-    except ImageMissing:
-        return None
-    try:
-        return _file_in(helper, path)
-    finally:
-        remove(helper)
+def archive_of(container: str, path: str) -> bytes | None:
+    """A tar with a container's file; None where there is none."""
+    with our_errors():
+        try:
+            chunks, _ = _client(_QUICK * 3).get_archive(container, path)
+        except docker.errors.NotFound:
+            return None
+        return b"".join(chunks)
+
+
+def import_image(repository: str, tag: str, data: bytes, changes: list[str]) -> str:
+    """The id of an image whose files are those of a tar; made where it is missing."""
+    client = _client(_QUICK * 3)
+    reference = f"{repository}:{tag}"
+    with our_errors():
+        try:
+            return str(client.inspect_image(reference)["Id"])
+        except docker.errors.ImageNotFound:
+            client.import_image_from_data(
+                data, repository=repository, tag=tag, changes=changes
+            )
+        return str(client.inspect_image(reference)["Id"])
 
 
 def remove_volumes(installation: str) -> None:
@@ -348,23 +351,39 @@ def remove_volumes(installation: str) -> None:
                     raise
 
 
-def _file_in(container: str, path: str) -> bytes | None:
+# -- Containers that stay ---------------------------------------------------------------
+
+
+def pause(name: str) -> None:
+    """Freeze every process of a container."""
+    with our_errors():
+        _client(_QUICK).pause(name)
+
+
+def resume(name: str) -> None:
+    """Let a paused container go on."""
+    with our_errors():
+        _client(_QUICK).unpause(name)
+
+
+def state(name: str) -> State | None:
+    """How a container is; None when it is not there."""
     with our_errors():
         try:
-            chunks, _ = _client(_QUICK * 3).get_archive(container, path)
+            found = _client(_QUICK).inspect_container(name)["State"]
         except docker.errors.NotFound:
             return None
-        data = b"".join(chunks)
-    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        member = next((m for m in archive if m.isreg()), None)
-        stream = archive.extractfile(member) if member else None
-        return stream.read() if stream else None
+    return State(bool(found["Running"]), int(found["ExitCode"]), found["OOMKilled"])
 
 
-def _tar(name: str, data: bytes) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as archive:
-        member = tarfile.TarInfo(name)
-        member.size, member.mode = len(data), 0o755
-        archive.addfile(member, io.BytesIO(data))
-    return out.getvalue()
+def deaths(label: str) -> Iterator[tuple[str, int]]:
+    """Name and exit code of each container with this label that ends, as it happens.
+
+    Blocks; ends with ContainerEngineError when the engine goes away.
+    """
+    filters = {"type": "container", "event": "die", "label": label}
+    with our_errors():
+        for event in _client(_FOREVER).events(filters=filters, decode=True):
+            facts = event["Actor"]["Attributes"]
+            yield str(facts["name"]), int(facts.get("exitCode", 255))
+    raise ContainerEngineError("Docker has ended the stream of events.")

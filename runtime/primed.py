@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from applications.errors import UserError
-from runtime import container, engine, removal
+from runtime import container, engine, files, removal
 from runtime.container import Outcome
 from runtime.errors import ContainerEngineError
 from runtime.marks import MarkedPump
@@ -75,8 +75,8 @@ class Launcher:
         script = SCRIPT.read_bytes()
         digest = hashlib.sha256(busybox + script).hexdigest()[:12]
         volume = f"zerverless-{installation}-launcher-{digest}"
-        files = {"busybox": busybox, "launch": script}
-        engine.fill_volume(volume, helper, image_id, files)
+        contents = {"busybox": busybox, "launch": script}
+        files.fill_volume(volume, helper, image_id, contents)
         return cls(volume)
 
     def wrap(self, config: dict[str, Any], command: tuple[str, ...]) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def _static_busybox(helper: str) -> bytes | None:
     for path in (Path("/bin/busybox"), Path("/usr/bin/busybox")):
         if path.is_file() and _is_static(data := path.read_bytes()):
             return data
-    data_or_none = engine.file_of_image("busybox", helper, "/bin/busybox")
+    data_or_none = files.file_of_image("busybox", helper, "/bin/busybox")
     return data_or_none if data_or_none and _is_static(data_or_none) else None
 
 

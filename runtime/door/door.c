@@ -1,0 +1,159 @@
+/* The door of a sandbox: hands out connections into its network namespace.
+ *
+ * Runs alone in a container without any network but `lo`, whose namespace the function's
+ * container joins. Connects out to the gateway's socket, says who it is, and then opens
+ * TCP connections to the function's port on demand: the connected socket itself is passed
+ * to the gateway (SCM_RIGHTS), which then talks to the function without us.
+ *
+ *     door /path/of/the/socket token
+ *
+ * One message each, in network byte order (SOCK_SEQPACKET keeps them apart):
+ *     gateway -> door    number, port, patience in milliseconds
+ *     door -> gateway    number, errno or 0 with the socket
+ * Ends when the gateway does.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MOST = 64, HANDSHAKE_MS = 100, EAGER_MS = 1000 };
+
+struct request {
+    uint32_t number, port;
+    int64_t began, until, next;
+};
+
+static struct request waiting[MOST];
+static int count;
+
+static int64_t now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* A connection to the address, or -1 and errno. */
+static int attempt(const struct sockaddr *address, socklen_t size)
+{
+    int one = 1, error = 0;
+    socklen_t length = sizeof error;
+    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (connect(fd, address, size) == 0)
+        return fd;
+    if (errno == EINPROGRESS) { /* its queue is full: the handshake takes a while */
+        struct pollfd ready = {.fd = fd, .events = POLLOUT};
+        if (poll(&ready, 1, HANDSHAKE_MS) != 1)
+            error = EAGAIN;
+        else
+            getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
+        if (error == 0)
+            return fd;
+        errno = error;
+    }
+    error = errno;
+    close(fd);
+    errno = error;
+    return -1;
+}
+
+/* Servers listen on either family of the loopback. */
+static int open_port(uint32_t port)
+{
+    struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(port)};
+    struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+    four.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    six.sin6_addr = in6addr_loopback;
+    int fd = attempt((struct sockaddr *)&four, sizeof four);
+    if (fd >= 0 || errno != ECONNREFUSED)
+        return fd;
+    fd = attempt((struct sockaddr *)&six, sizeof six);
+    if (fd < 0)
+        errno = ECONNREFUSED;
+    return fd;
+}
+
+static int answer(int gateway, uint32_t number, int error, int fd)
+{
+    uint32_t words[2] = {htonl(number), htonl(error)};
+    struct iovec data = {.iov_base = words, .iov_len = sizeof words};
+    union { char bytes[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } control = {0};
+    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1};
+    if (fd >= 0) {
+        message.msg_control = control.bytes;
+        message.msg_controllen = sizeof control.bytes;
+        struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+        rights->cmsg_level = SOL_SOCKET;
+        rights->cmsg_type = SCM_RIGHTS;
+        rights->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(rights), &fd, sizeof fd);
+    }
+    int sent = sendmsg(gateway, &message, MSG_NOSIGNAL);
+    if (fd >= 0)
+        close(fd);
+    return sent;
+}
+
+/* One try for a request; 1 when it has been answered. */
+static int serve(int gateway, struct request *request)
+{
+    int64_t time = now();
+    if (time < request->next)
+        return 0;
+    int fd = open_port(request->port);
+    int error = fd < 0 ? errno : 0;
+    if (error && time < request->until) {
+        request->next = time + (time - request->began < EAGER_MS ? 1 : 5);
+        return 0;
+    }
+    answer(gateway, request->number, error, fd);
+    return 1;
+}
+
+static int connected(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
+        return -1;
+    return fd;
+}
+
+int main(int argc, char **argv)
+{
+    int gateway = argc == 3 ? connected(argv[1]) : -1;
+    if (gateway < 0 || send(gateway, argv[2], strlen(argv[2]), MSG_NOSIGNAL) < 0)
+        return 1;
+    for (;;) {
+        struct pollfd news = {.fd = gateway, .events = POLLIN};
+        uint32_t words[3];
+        if (poll(&news, 1, count ? 1 : -1) == 1) {
+            if (recv(gateway, words, sizeof words, 0) != sizeof words)
+                return 0;
+            int64_t time = now();
+            struct request asked = {.number = ntohl(words[0]), .port = ntohl(words[1]),
+                .began = time, .until = time + ntohl(words[2]), .next = time};
+            if (count < MOST)
+                waiting[count++] = asked;
+            else
+                answer(gateway, asked.number, EAGAIN, -1);
+        }
+        for (int i = 0; i < count;)
+            if (serve(gateway, &waiting[i]))
+                waiting[i] = waiting[--count];
+            else
+                i++;
+    }
+}
