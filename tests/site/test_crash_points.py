@@ -32,7 +32,11 @@ kind: Application
 metadata: {name: app, namespace: alice}
 spec:
   functions:
-    - {path: /a, runtime: docker, context: ., dockerfile: Dockerfile}
+    - path: /a
+      runtime: docker
+      context: .
+      dockerfile: Dockerfile
+      checks: [{request: GET /}]
 """
 
 
@@ -103,7 +107,10 @@ POINTS = [
     "builds.build.request",
     "builds.build._supersede",
     "builds.make.image",
+    "builds.reuse.take",
     "builds.engine.build",
+    "runtime.trial.run",
+    "runtime.checks.run",
     "builds.build._settle",
     "applications.work.Lease.finish",
     "runtime.deploy.activate",
