@@ -22,7 +22,8 @@ from django.conf import settings
 from applications.positions import visible
 from applications.spec import Check
 from runtime import http_request
-from runtime.invoke import Request, Route, invoke
+from runtime.invoke import Request, invoke
+from runtime.route import Route
 
 _QUOTED = 200  # characters of an answer that a message repeats
 _PIECE = 64 * 1024

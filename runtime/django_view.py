@@ -21,11 +21,12 @@ from django.views.decorators.csrf import csrf_exempt
 from runtime import function_headers, http_request, routes
 from runtime.errors import InvocationError, NoRoute, Unavailable
 from runtime.http_request import Headers, Target
-from runtime.invoke import Answer, Request, Route, invoke
+from runtime.invoke import Answer, Request, invoke
 from runtime.limits import Limits
 from runtime.models import Gateway, Installation
 from runtime.problem import Problem
 from runtime.record import row, write
+from runtime.route import Route
 
 _limits = Limits(
     settings.ZERVERLESS_CONCURRENCY, settings.ZERVERLESS_FUNCTION_CONCURRENCY

@@ -26,9 +26,9 @@ from runtime.errors import (
     Unavailable,
 )
 from runtime.instance import Instance
-from runtime.invoke import Route
 from runtime.line import Line
 from runtime.models import InstanceState
+from runtime.route import Route
 
 YOUNG = 5.0  # seconds: what ends sooner after its start may do so again and again
 _LATELY = 60.0

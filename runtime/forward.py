@@ -16,7 +16,8 @@ from runtime.answer import DROPPED, DROPPED_PREFIXES
 from runtime.errors import BadRequest, BodyTooLarge, HeadersTooLarge, NoRoute
 from runtime.exchange import Exchange
 from runtime.http_request import HEADERS_MAX, HOP_BY_HOP, REPLACED, RawHeaders
-from runtime.invoke import Route, control_cookies
+from runtime.invoke import control_cookies
+from runtime.route import Route
 
 _UNFORWARDED = frozenset(name.encode() for name in HOP_BY_HOP | REPLACED)
 _WATCHED = _UNFORWARDED | {b"host", b"content-length", b"cookie", b"traceparent"}

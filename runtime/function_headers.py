@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from runtime.invoke import Answer, Route
+from runtime.invoke import Answer
+from runtime.route import Route
 
 Headers = list[tuple[str, str]]
 

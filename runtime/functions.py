@@ -21,12 +21,13 @@ from runtime.forward import Place
 from runtime.http_request import Origin, Target
 from runtime.instance import Instance
 from runtime.instances import Instances
-from runtime.invoke import Answer, Request, Route, Stock, invoke, prime
+from runtime.invoke import Answer, Request, Stock, invoke, prime
 from runtime.limits import BodyBudget, Limits
 from runtime.pool import Pool
 from runtime.primed import Launcher, Primed
 from runtime.proxy import FunctionRelay, Proxy
 from runtime.record import Recorder, Sampler, relayed_row, row
+from runtime.route import Route
 from runtime.routes import RouteTable
 from runtime.snapshot import Snapshot
 from runtime.turnover import Turnover

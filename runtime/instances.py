@@ -17,10 +17,10 @@ from typing import Any
 from runtime.errors import NoRoute, Unavailable
 from runtime.fleet import Fleet
 from runtime.instance import Instance
-from runtime.invoke import Route
 from runtime.leaving import Leaving
 from runtime.memory import Memory, budget
 from runtime.models import InstanceState
+from runtime.route import Route
 
 TICK = 1.0
 WEDGED = 3  # requests in a row without any answer in time

@@ -8,72 +8,25 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from django.conf import settings
 
-from runtime import container, engine, primed, sandbox
+from runtime import container, primed, recipe
 from runtime.answer import read_reply
-from runtime.environment import is_reserved, request_environment
+from runtime.environment import request_environment
 from runtime.errors import (
     ContainerEngineError,
     ContainerRefused,
-    FunctionFailed,
     InvocationError,
     Unavailable,
 )
 from runtime.failure import clean_log, error_of
 from runtime.primed import Launcher, NeverStarted, Primed
+from runtime.route import Route
 
 logger = logging.getLogger(__name__)
 Cancelled = Callable[[], bool] | threading.Event | None
-
-
-@dataclass(frozen=True)
-class RouteConfig:
-    """The manifest's keys that one request depends on. Seconds and bytes.
-
-    With a `port` the function is a server: `concurrency` is then for each instance,
-    and `min_instances`, `max_instances` and `idle` say how many there are and how long.
-    """
-
-    response: str = "raw"
-    content_type: str = ""
-    timeout: float = 30
-    memory: int = 256 << 20
-    cpu: float = 0.5
-    concurrency: int | None = None
-    methods: tuple[str, ...] = ()
-    env: dict[str, str] = field(default_factory=dict)
-    port: int | None = None
-    min_instances: int = 0
-    max_instances: int = 4
-    idle: float = 300
-    network: str = "none"
-
-
-@dataclass(frozen=True)
-class Route:
-    """A live deployment as the gateway holds it in memory."""
-
-    function_id: int
-    deployment_id: int
-    number: int
-    namespace: str
-    path: str
-    image_id: str
-    commit: str
-    config: RouteConfig = field(default_factory=RouteConfig)
-
-    @property
-    def is_server(self) -> bool:
-        """Whether it listens on a port, instead of running once for each request."""
-        return self.config.port is not None
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether some of its instances are always there."""
-        return self.is_server and self.config.min_instances > 0
 
 
 @dataclass(frozen=True)
@@ -178,13 +131,13 @@ def _run(
     stock: Stock | None,
 ) -> Answer:
     variables = _variables(route, request)
-    image = _runnable(route.image_id)
+    image = recipe.runnable(route.image_id)
     outcome = _run_primed(route, request, variables, cancelled, stock)
     if outcome is None:
-        environment = {**_own(route), **variables}
+        environment = {**recipe.own(route), **variables}
         outcome = container.run_once(
-            _name(owner, request.id),
-            _config(route, image, environment, reads_body=bool(request.body)),
+            recipe.name(owner, request.id),
+            recipe.config(route, image, environment, reads_body=bool(request.body)),
             body=request.body,
             timeout=route.config.timeout,
             max_output=settings.ZERVERLESS_MAX_BODY,
@@ -232,59 +185,10 @@ def _run_primed(
 
 def prime(route: Route, owner: str, launcher: Launcher) -> Primed:
     """Start a container of this deployment ahead; raises as `invoke` would answer."""
-    image = _runnable(route.image_id)
-    config = _config(route, image, _own(route), reads_body=True)
-    name = _name(owner, f"primed{secrets.token_hex(8)}")
+    image = recipe.runnable(route.image_id)
+    config = recipe.config(route, image, recipe.own(route), reads_body=True)
+    name = recipe.name(owner, f"primed{secrets.token_hex(8)}")
     return primed.prime(name, launcher.wrap(config, image.command))
-
-
-def _name(owner: str, suffix: str) -> str:
-    installation, _, gateway = owner.partition("-")
-    return engine.container_name(installation, gateway, suffix)
-
-
-def _runnable(image_id: str) -> engine.Image:
-    image = engine.image(image_id)
-    problem = sandbox.refusal(
-        has_command=bool(image.command), workdir=image.workdir, volumes=image.volumes
-    )
-    if problem:
-        raise FunctionFailed(problem)
-    return image
-
-
-def _config(
-    route: Route,
-    image: engine.Image,
-    environment: dict[str, str],
-    *,
-    reads_body: bool,
-) -> dict[str, Any]:
-    if not image.user and not any(pair.startswith("HOME=") for pair in image.env):
-        environment.setdefault("HOME", "/tmp")  # noqa: S108
-    return sandbox.container_config(
-        route.image_id,
-        environment,
-        sandbox.Limits(route.config.memory, route.config.cpu),
-        user=image.user,
-        volumes=image.volumes,
-        # A container inherits its image's labels: blank, they say nothing about ours.
-        labels={**dict.fromkeys(image.labels, ""), **_labels(route)},
-        reads_body=reads_body,
-    )
-
-
-def _labels(route: Route) -> dict[str, str]:
-    return {
-        "zerverless.function": f"{route.namespace}{route.path}",
-        "zerverless.deployment": str(route.deployment_id),
-        "zerverless.commit": route.commit,
-    }
-
-
-def _own(route: Route) -> dict[str, str]:
-    """The manifest's variables: the same for every request."""
-    return {k: v for k, v in route.config.env.items() if not is_reserved(k)}
 
 
 def _variables(route: Route, request: Request) -> dict[str, str]:

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from django.conf import settings
 
 from applications.errors import ZerverlessError
-from runtime.invoke import Route
 from runtime.primed import Primed
+from runtime.route import Route
 
 WINDOW = 10.0  # seconds of traffic that decide how many are kept
 REFILL = 0.5  # seconds until a used one is replaced, with room for a slow engine

@@ -22,8 +22,8 @@ from runtime.forward import Place
 from runtime.http_request import RawHeaders
 from runtime.instance import Instance
 from runtime.instances import Instances
-from runtime.invoke import Route
 from runtime.relay import Relay
+from runtime.route import Route
 from runtime.upstream_connection import UpstreamConnection
 
 # Of the request that asks: nothing was sent, so another instance may be tried.

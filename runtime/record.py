@@ -17,9 +17,10 @@ from itertools import islice
 from django.db import DatabaseError, DataError, IntegrityError, connection, transaction
 
 from applications.redact import redact
-from runtime.invoke import Answer, Request, Route
+from runtime.invoke import Answer, Request
 from runtime.models import Invocation
 from runtime.proxy import FunctionRelay
+from runtime.route import Route
 
 log = logging.getLogger(__name__)
 

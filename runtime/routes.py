@@ -13,8 +13,8 @@ from typing import Any
 
 from django.conf import settings
 
-from runtime.invoke import Route, RouteConfig
 from runtime.models import Deployment, Installation
+from runtime.route import Route, RouteConfig
 
 _CONFIG = frozenset(field.name for field in fields(RouteConfig))
 

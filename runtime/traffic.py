@@ -20,7 +20,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from runtime.histogram import BOUNDS, SIZE
-from runtime.invoke import Route
+from runtime.route import Route
+from runtime.routes import RouteTable
 
 
 class Counts:
@@ -44,6 +45,11 @@ class Counts:
         self.errors: dict[str, int] = {}  # the platform's, by code
         self.cold_buckets = [0] * SIZE
         self.cold_seconds = 0.0
+
+    def is_served(self, table: RouteTable | None) -> bool:
+        """Whether it is among the routes in force, or nobody knows these yet."""
+        route = table.at(self.route) if table is not None else self.route
+        return route is not None and route.function_id == self.route.function_id
 
     def read(self) -> Reading:
         """The numbers as they are now; for any thread."""

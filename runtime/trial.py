@@ -23,8 +23,8 @@ from builds.make import Watch
 from builds.models import Build
 from runtime import checks, deploy, routes
 from runtime.checks import Got
-from runtime.invoke import Route
 from runtime.presence import Presence, present
+from runtime.route import Route
 
 START, CHECK = "Start", "Check"
 _LOOK = 0.1  # seconds between two looks for what ends it early

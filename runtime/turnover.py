@@ -17,7 +17,7 @@ from django.conf import settings
 
 from runtime.errors import InvocationError
 from runtime.instances import Instances
-from runtime.invoke import Route
+from runtime.route import Route
 from runtime.routes import RouteTable
 
 _RETRY = 1.0

@@ -14,7 +14,7 @@ import pytest
 from applications.spec import Check
 from runtime import checks
 from runtime.checks import Got
-from runtime.invoke import Route, RouteConfig
+from runtime.route import Route, RouteConfig
 from tests.fixtures.functions import Runner, image_of
 
 ROUTE = Route(1, 0, 3, "alice", "/api", "sha256:0", "c0ffee")

@@ -10,9 +10,9 @@ import pytest
 
 from runtime import pool
 from runtime.errors import ContainerEngineError
-from runtime.invoke import Route, RouteConfig
 from runtime.pool import Pool, Shelf
 from runtime.primed import Primed
+from runtime.route import Route, RouteConfig
 from tests.fixtures.functions import wait_until
 
 

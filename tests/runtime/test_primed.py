@@ -7,7 +7,8 @@ import socket
 import pytest
 
 from runtime import engine, marks, primed
-from runtime.invoke import Answer, Route
+from runtime.invoke import Answer
+from runtime.route import Route
 from tests.fixtures.functions import (
     Ahead,
     Runner,

@@ -9,8 +9,9 @@ from django.utils import timezone
 
 from runtime import record
 from runtime.errors import FunctionFailed
-from runtime.invoke import Answer, Record, Request, Route
+from runtime.invoke import Answer, Record, Request
 from runtime.models import Invocation
+from runtime.route import Route
 from tests.fixtures.rows import make_application
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime import routes
-from runtime.invoke import Route, RouteConfig
 from runtime.models import Installation
+from runtime.route import Route, RouteConfig
 from runtime.routes import RouteTable
 from tests.fixtures.rows import make_application
 

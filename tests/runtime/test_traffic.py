@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from runtime.histogram import BOUNDS
-from runtime.invoke import Route
+from runtime.route import Route
 from runtime.traffic import Counts, Reading, Traffic, status_of
 from tests.fixtures.traffic import route_to
 

@@ -10,7 +10,7 @@ import pytest
 
 from runtime import fleet, turnover
 from runtime.errors import FunctionFailed
-from runtime.invoke import Route
+from runtime.route import Route
 from runtime.routes import RouteTable
 from runtime.turnover import Turnover
 from tests.fixtures.crew import Crew, begin, newer, server, with_crew
