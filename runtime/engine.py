@@ -351,7 +351,7 @@ def remove_volumes(installation: str) -> None:
                     raise
 
 
-# -- Containers that stay ---------------------------------------------------------------
+# -- Containers that stay --------------------------------------------------------------
 
 
 def pause(name: str) -> None:
