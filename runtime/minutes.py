@@ -100,8 +100,9 @@ class Minutes:
             self._take(minute, counts)
             self._seen.pop(counts, None)
         self._leaving = []
+        table = self._table()
         for counts in self._traffic.all():
-            if not self._take(minute, counts) and not self._is_served(counts):
+            if not self._take(minute, counts) and not counts.is_served(table):
                 self._traffic.drop(counts)
                 self._leaving.append(counts)
         self._fold()
@@ -120,13 +121,6 @@ class Minutes:
         function_id = counts.route.function_id
         rows[function_id] = rows.get(function_id, Reading()).plus(news)
         return True
-
-    def _is_served(self, counts: Counts) -> bool:
-        table = self._table()
-        if table is None:
-            return True
-        route = table.at(counts.route)
-        return route is not None and route.function_id == counts.route.function_id
 
     def _fold(self) -> None:
         """Keep what waits within its bound, the latest minutes apart."""
