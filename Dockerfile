@@ -1,4 +1,9 @@
 # The platform: gateway, control plane and workers are this one image with different commands.
+FROM python:3.11-slim AS door
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev
+COPY runtime/door/door.c .
+RUN cc -static -Os -s -Wall -Wextra -o door door.c
+
 FROM python:3.11-slim
 # Git, a static busybox for containers started ahead, and of Docker only the client, with the BuildKit that image builds
 # need. Debian 12 has it in docker.io, whose daemon is not wanted here; later releases have packages of their own for it.
@@ -17,6 +22,7 @@ WORKDIR /app
 COPY requirements.txt .
 RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
 COPY . .
+COPY --from=door door runtime/door/door
 RUN python -m compileall -q . >/dev/null
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/data/home \
     ZERVERLESS_DATA_DIR=/data ZERVERLESS_BIND=0.0.0.0
