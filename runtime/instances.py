@@ -155,7 +155,8 @@ class Instances:
             if fleet.is_closed:
                 raise Unavailable("The function was just replaced.")
             instance = await self._start(fleet.route)
-        instance.fleet, instance.started_at = fleet, began
+        instance.fleet, instance.on_exit = fleet, fleet.died
+        instance.started_at = began
         instance.cold_ms = round((time() - began) * 1000, 1)
         instance.ready_at = monotonic()
         return instance

@@ -89,7 +89,8 @@ class Snapshot:
         )
 
     def _row(self, seen: Seen) -> Row:
-        used = time() - (monotonic() - seen.last_used) if seen.last_used else None
+        ago = monotonic() - seen.last_used
+        used = datetime.fromtimestamp(time() - ago, UTC) if seen.last_used else None
         return Row(
             name=seen.name,
             gateway_id=self._gateway_id,
@@ -98,7 +99,7 @@ class Snapshot:
             in_flight=seen.in_flight,
             memory=seen.memory,
             started_at=datetime.fromtimestamp(seen.started_at or time(), UTC),
-            last_used_at=used and datetime.fromtimestamp(used, UTC),
+            last_used_at=used,
             cold_ms=seen.cold_ms,
         )
 
