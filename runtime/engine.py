@@ -325,7 +325,7 @@ def archive_of(container: str, path: str) -> bytes | None:
 
 def import_image(repository: str, tag: str, data: bytes, changes: list[str]) -> str:
     """The id of an image whose files are those of a tar; made where it is missing."""
-    client = _client(_QUICK * 3)
+    client: Any = _client(_QUICK * 3)
     reference = f"{repository}:{tag}"
     with our_errors():
         try:

@@ -95,6 +95,7 @@ class TooManyRequests(InvocationError):
 class FunctionFailed(InvocationError):
     """The function ended with an error, or its answer cannot be used."""
 
+    reason = ""  # what it said, for its owner's eyes
     code, status, title = "ZV502", 502, "The function failed"
 
 

@@ -30,6 +30,7 @@ from runtime.record import Recorder, Sampler, relayed_row, row
 from runtime.route import Route
 from runtime.routes import RouteTable
 from runtime.snapshot import Snapshot
+from runtime.starter import Starter
 from runtime.turnover import Turnover
 from runtime.watch import Watch
 
@@ -55,6 +56,7 @@ class Functions:
         self.proxy = Proxy(self.instances, self._observe)
         self._turnover = Turnover(self.instances, watch.use)
         self._sampler = Sampler()
+        self._starter: Starter | None = None
         self._launcher: Launcher | None = None
         self._places: dict[bytes, Place | None] = {}
         self._placed: RouteTable | None = None
@@ -69,7 +71,12 @@ class Functions:
         self.pool.start()
 
     def _arrive(self, loop: asyncio.AbstractEventLoop, table: RouteTable) -> None:
-        loop.call_soon_threadsafe(self._turnover.arrive, table)
+        loop.call_soon_threadsafe(self._adopt, table)
+
+    def _adopt(self, table: RouteTable) -> None:
+        if table.has_servers:
+            self._get_starter()
+        self._turnover.arrive(table)
 
     async def stop(self) -> None:
         """End everything that runs. The server has waited for its requests before."""
@@ -78,6 +85,8 @@ class Functions:
         await asyncio.gather(
             self.instances.stop(), asyncio.to_thread(self._stop_containers)
         )
+        if self._starter is not None:
+            await self._starter.stop()
         self.recorder.stop()
 
     def _stop_containers(self) -> None:
@@ -193,7 +202,15 @@ class Functions:
         return prime(route, owner, self._launcher)
 
     async def _start_instance(self, route: Route) -> Instance:
-        raise Unavailable("not yet")
+        instance = await self._get_starter().start(route)
+        instance.on_exit = lambda one, error: one.fleet.died(one, error)
+        return instance
+
+    def _get_starter(self) -> Starter:
+        """Made when the first server function is seen: others need nothing of it."""
+        if self._starter is None:
+            self._starter = Starter(self._watch.owner)
+        return self._starter
 
     def _observe(self, relay: FunctionRelay) -> None:
         """What became of a request to a server function."""

@@ -28,6 +28,7 @@ class RouteTable:
         self.version = version
         self._routes = {_place(route): route for route in routes}
         self.deployments = frozenset(r.deployment_id for r in self._routes.values())
+        self.has_servers = any(route.is_server for route in self._routes.values())
         self.kept = tuple(r for r in self._routes.values() if r.is_kept)
         self._depth = max(map(len, self._routes), default=0)
 

@@ -162,6 +162,13 @@ ZERVERLESS_PRIMED_KEEP = read.duration(
 )
 
 # -- Instances of server functions ----------------------------------------------------
+ZERVERLESS_SANDBOXES_AHEAD = read.integer(
+    "ZERVERLESS_SANDBOXES_AHEAD",
+    "2",
+    "Sandboxes that wait for server functions to start in; 0 for none.",
+    0,
+    64,
+)
 ZERVERLESS_INSTANCE_CONCURRENCY = read.integer(
     "ZERVERLESS_INSTANCE_CONCURRENCY",
     "32",
