@@ -1,15 +1,11 @@
-"""Every metric: its name, its labels, what it means, and how its samples are made.
-
-The list is the source of docs/metrics.md as well. Names and units follow Prometheus:
-base units, `_total` for what only grows.
-"""
+"""The samples of every metric: what one scrape is answered."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
+from typing import TypeVar
 
 from prometheus_client import Metric as Family
 from prometheus_client import ProcessCollector
@@ -19,90 +15,17 @@ from prometheus_client.core import (
     HistogramMetricFamily,
 )
 
-from runtime import about, histogram
+from runtime import about, metric
 from runtime.figures import BUILD_BOUNDS, Builds, Figures
+from runtime.histogram import BOUNDS
+from runtime.metric import Metric
 from runtime.siblings import Told
 from runtime.traffic import Reading, status_of
 
 Labels = Sequence[str]
 Samples = Iterable[tuple[Labels, float]]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric as it is documented; `name` without the prefix `zerverless_`."""
-
-    name: str
-    kind: str
-    about: str
-    labels: tuple[str, ...] = ()
-
-    @property
-    def full_name(self) -> str:
-        return f"zerverless_{self.name}"
-
-
-_FUNCTION = ("namespace", "function")
-
-REQUESTS = Metric(
-    "requests_total",
-    "counter",
-    "Requests that have ended, by the first digit of the status: `2xx`.",
-    (*_FUNCTION, "code_class"),
-)
-ERRORS = Metric(
-    "platform_errors_total",
-    "counter",
-    "Those of them we answered in the function's place, by our code.",
-    (*_FUNCTION, "code"),
-)
-DURATION = Metric(
-    "request_duration_seconds",
-    "histogram",
-    "From the request's first line to the end of the answer.",
-    _FUNCTION,
-)
-COLD = Metric(
-    "cold_start_seconds", "histogram", "Starts that requests waited for.", _FUNCTION
-)
-LEFT_OUT = Metric(
-    "functions_left_out", "gauge", "Functions that were called and are not shown here."
-)
-INSTANCES = Metric(
-    "instances", "gauge", "Instances of server functions, by state.", ("state",)
-)
-BUILDS = Metric(
-    "builds_total", "counter", "Builds that have ended, by result.", ("result",)
-)
-BUILD_DURATION = Metric(
-    "build_duration_seconds", "histogram", "Builds that were not reused."
-)
-QUEUE_DEPTH = Metric(
-    "queue_depth", "gauge", "Work that waits: syncs, builds.", ("work",)
-)
-QUEUE_OLDEST = Metric(
-    "queue_oldest_seconds", "gauge", "How long the oldest of it has waited.", ("work",)
-)
-HEARTBEAT = Metric(
-    "worker_heartbeat_age_seconds",
-    "gauge",
-    "Since a cluster of workers last did something; over 60 it is stuck.",
-    ("worker",),
-)
-SYNCED = Metric(
-    "repo_last_sync_timestamp_seconds",
-    "gauge",
-    "When what serves was last known to be what Git says; 0: never.",
-    ("namespace", "application"),
-)
-DISK = Metric("disk_free_bytes", "gauge", "Free where the data directory is.")
-DATABASE = Metric("database_up", "gauge", "1 when the figures below could be read.")
-INFO = Metric("build_info", "gauge", "Always 1.", ("version", "commit"))
-
-METRICS = (
-    *(REQUESTS, ERRORS, DURATION, COLD, LEFT_OUT, INFO, DATABASE, INSTANCES),
-    *(BUILDS, BUILD_DURATION, QUEUE_DEPTH, QUEUE_OLDEST, HEARTBEAT, SYNCED, DISK),
-)
+Histogram = tuple[list[int], float]  # counts, and the seconds of all together
+Value = TypeVar("Value")
 
 
 class Scrape:
@@ -119,37 +42,28 @@ class Scrape:
 
     def collect(self) -> Iterator[Family]:
         """Every family, once."""
-        yield _counter(REQUESTS, self._each(_answers), self._also)
-        yield _counter(ERRORS, self._each(_errors), self._also)
-        yield self._histogram(DURATION, lambda one: (one.durations, one.seconds))
-        yield self._histogram(COLD, lambda one: (one.cold_buckets, one.cold_seconds))
+        yield _counter(metric.REQUESTS, self._each(_answers), self._also)
+        yield _counter(metric.ERRORS, self._each(_errors), self._also)
+        rows = self._each(lambda one: [((), (one.durations, one.seconds))])
+        yield _histogram(metric.DURATION, BOUNDS, rows, self._also)
+        rows = self._each(lambda one: [((), (one.cold_buckets, one.cold_seconds))])
+        yield _histogram(metric.COLD, BOUNDS, rows, self._also)
         left_out = [(self._place(one), one.left_out) for one in self._gateways]
-        yield _gauge(LEFT_OUT, left_out, self._also)
-        yield _gauge(INFO, [((about.version(), about.commit()), 1)])
-        yield _gauge(DATABASE, [((), self._figures is not None)])
+        yield _gauge(metric.LEFT_OUT, left_out, self._also)
+        yield _gauge(metric.INFO, [((about.version(), about.commit()), 1)])
+        yield _gauge(metric.DATABASE, [((), self._figures is not None)])
         if self._figures is not None:
             yield from _of_database(self._figures, self._builds)
         yield from self._processes()
 
-    def _each(self, samples: Callable[[Reading], Samples]) -> Samples:
+    def _each(
+        self, part: Callable[[Reading], Iterable[tuple[Labels, Value]]]
+    ) -> Iterator[tuple[Labels, Value]]:
+        """A part of every function's numbers, with the labels that say whose it is."""
         for gateway in self._gateways:
             for place, reading in gateway.functions.items():
-                for labels, value in samples(reading):
+                for labels, value in part(reading):
                     yield (*place, *labels, *self._place(gateway)), value
-
-    def _histogram(
-        self, metric: Metric, part: Callable[[Reading], tuple[list[int], float]]
-    ) -> Family:
-        labels = [*metric.labels, *self._also]
-        family = HistogramMetricFamily(metric.full_name, metric.about, labels=labels)
-        for gateway in self._gateways:
-            for place, reading in gateway.functions.items():
-                counts, seconds = part(reading)
-                if any(counts):
-                    buckets = _buckets(histogram.BOUNDS, counts)
-                    own = [*place, *self._place(gateway)]
-                    family.add_metric(own, buckets, seconds)
-        return family
 
     def _place(self, gateway: Told) -> Labels:
         return (gateway.name,) if self._also else ()
@@ -181,37 +95,33 @@ def _errors(reading: Reading) -> Samples:
 
 
 def _of_database(figures: Figures, builds: Builds) -> Iterator[Family]:
-    yield _gauge(INSTANCES, _labelled(figures.instances))
-    yield _counter(BUILDS, _labelled(builds.results.copy()))
-    name = BUILD_DURATION.full_name
-    durations = HistogramMetricFamily(name, BUILD_DURATION.about, labels=[])
-    buckets = _buckets(BUILD_BOUNDS, builds.durations.copy())
-    durations.add_metric([], buckets, builds.seconds)
-    yield durations
-    queues = figures.queues.items()
-    yield _gauge(QUEUE_DEPTH, [((work,), depth) for work, (depth, _) in queues])
-    yield _gauge(QUEUE_OLDEST, [((work,), oldest) for work, (_, oldest) in queues])
-    yield _gauge(HEARTBEAT, _labelled(figures.heartbeats))
-    yield _gauge(SYNCED, figures.synced_at.items())
-    yield _gauge(DISK, [((), figures.disk_free)])
+    yield _gauge(metric.INSTANCES, _labelled(figures.instances))
+    yield _counter(metric.BUILDS, _labelled(builds.results.copy()))
+    durations = (builds.durations.copy(), builds.seconds)
+    yield _histogram(metric.BUILD_DURATION, BUILD_BOUNDS, [((), durations)])
+    depths = {work: depth for work, (depth, _) in figures.queues.items()}
+    yield _gauge(metric.QUEUE_DEPTH, _labelled(depths))
+    waited = {work: seconds for work, (_, seconds) in figures.queues.items()}
+    yield _gauge(metric.QUEUE_OLDEST, _labelled(waited))
+    yield _gauge(metric.HEARTBEAT, _labelled(figures.heartbeats))
+    yield _gauge(metric.SYNCED, figures.synced_at.items())
+    yield _gauge(metric.DISK, [((), figures.disk_free)])
 
 
 def _labelled(values: Mapping[str, float]) -> Samples:
     return (((label,), value) for label, value in values.items())
 
 
-def _counter(metric: Metric, samples: Samples, also: Labels = ()) -> Family:
-    family = CounterMetricFamily(
-        metric.full_name, metric.about, labels=[*metric.labels, *also]
+def _counter(what: Metric, samples: Samples, also: Labels = ()) -> Family:
+    labels = [*what.labels, *also]
+    return _filled(
+        CounterMetricFamily(what.full_name, what.about, None, labels), samples
     )
-    return _filled(family, samples)
 
 
-def _gauge(metric: Metric, samples: Samples, also: Labels = ()) -> Family:
-    family = GaugeMetricFamily(
-        metric.full_name, metric.about, labels=[*metric.labels, *also]
-    )
-    return _filled(family, samples)
+def _gauge(what: Metric, samples: Samples, also: Labels = ()) -> Family:
+    labels = [*what.labels, *also]
+    return _filled(GaugeMetricFamily(what.full_name, what.about, None, labels), samples)
 
 
 def _filled(
@@ -222,7 +132,18 @@ def _filled(
     return family
 
 
-def _buckets(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
-    """Prometheus counts in each bucket what is in the smaller ones as well."""
+def _histogram(
+    what: Metric,
+    bounds: Sequence[float],
+    rows: Iterable[tuple[Labels, Histogram]],
+    also: Labels = (),
+) -> Family:
+    labels = [*what.labels, *also]
+    family = HistogramMetricFamily(what.full_name, what.about, labels=labels)
     names = [*map(str, bounds), "+Inf"]
-    return list(zip(names, accumulate(counts), strict=True))
+    for place, (counts, seconds) in rows:
+        # Prometheus counts in each bucket what is in the smaller ones as well.
+        buckets = list(zip(names, accumulate(counts), strict=True))
+        if buckets[-1][1] or not place:
+            family.add_metric(place, buckets, seconds)
+    return family

@@ -11,12 +11,10 @@ import json
 import logging
 import os
 import socket
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from django.conf import settings
 
@@ -48,13 +46,9 @@ class Told:
         """As it comes out; raises ValueError where it does not come whole."""
         name, pid, rows, left_out = json.loads(text)
         functions = {
-            (namespace, path): _reading(values) for namespace, path, values in rows
+            (namespace, path): Reading(**values) for namespace, path, values in rows
         }
         return cls(name, pid, functions, left_out)
-
-
-def _reading(values: dict[str, Any]) -> Reading:
-    return Reading(**{**values, "errors": Counter(values["errors"])})
 
 
 class Ear:

@@ -57,7 +57,7 @@ class Counts:
             self.durations.copy(),
             self.seconds,
             self.answers.copy(),
-            Counter(self.errors.copy()),
+            self.errors.copy(),
             self.cold_buckets.copy(),
             self.cold_seconds,
         )
@@ -70,7 +70,7 @@ class Reading:
     durations: list[int] = field(default_factory=lambda: [0] * SIZE)
     seconds: float = 0.0
     answers: list[int] = field(default_factory=lambda: [0] * 10)
-    errors: Counter[str] = field(default_factory=Counter)
+    errors: dict[str, int] = field(default_factory=dict)
     cold_buckets: list[int] = field(default_factory=lambda: [0] * SIZE)
     cold_seconds: float = 0.0
 
@@ -104,7 +104,7 @@ class Reading:
             _minus(self.durations, earlier.durations),
             self.seconds - earlier.seconds,
             _minus(self.answers, earlier.answers),
-            self.errors - earlier.errors,
+            dict(Counter(self.errors) - Counter(earlier.errors)),
             _minus(self.cold_buckets, earlier.cold_buckets),
             self.cold_seconds - earlier.cold_seconds,
         )
@@ -115,7 +115,7 @@ class Reading:
             _plus(self.durations, other.durations),
             self.seconds + other.seconds,
             _plus(self.answers, other.answers),
-            self.errors + other.errors,
+            dict(Counter(self.errors) + Counter(other.errors)),
             _plus(self.cold_buckets, other.cold_buckets),
             self.cold_seconds + other.cold_seconds,
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 from django.conf import settings as django_settings
 
 from applications import manifest_reference
+from runtime.metric import METRICS
 from zerverless_site import settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,6 +25,7 @@ def pages() -> dict[Path, str]:
     generated = {
         ROOT / "docs" / "settings.md": settings_table(),
         ROOT / "docs" / "manifest.md": manifest_reference.reference(),
+        ROOT / "docs" / "metrics.md": metrics_table(),
         ROOT / "docs" / "performance.md": speed_table(),
     }
     return {
@@ -38,6 +40,17 @@ def settings_table() -> str:
         default = _portable(item.default)
         shown = f"`{default}`" if default else "empty"
         rows.append(f"| `{item.name}` | {item.kind} | {shown} | {item.about} |")
+    return "\n".join(rows)
+
+
+def metrics_table() -> str:
+    """One row per metric of `/metrics`."""
+    rows = ["| name | type | labels | meaning |", "|---|---|---|---|"]
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        rows.append(
+            f"| `{metric.full_name}` | {metric.kind} | {labels} | {metric.about} |"
+        )
     return "\n".join(rows)
 
 
