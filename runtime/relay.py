@@ -233,7 +233,13 @@ class Relay:
             return
         self._is_over = True
         connection = self.connection
-        self.is_clean = self._sent and connection.is_complete and connection.is_usable
+        self.is_clean = (
+            self._sent
+            and connection.is_complete
+            and connection.is_usable
+            # Servers that answer HEAD with a body are not rare.
+            and self.exchange.method != "HEAD"
+        )
         connection.end()
         if not self.is_clean and not connection.is_lost:
             connection.abort()
