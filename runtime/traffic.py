@@ -165,8 +165,8 @@ class Traffic:
 
 
 def status_of(code: str) -> int:
-    """The HTTP status of a platform error's code: 502 of `ZV502M`."""
-    return int(code[2:5])
+    """The HTTP status of a platform error: 502 of `ZV502M`, 500 of what has none."""
+    return int(code[2:5]) if code[2:5].isdecimal() else 500
 
 
 def _minus(left: list[int], right: list[int]) -> list[int]:
