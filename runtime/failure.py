@@ -37,6 +37,10 @@ _HINTS = (
     (b"eai_again", _NO_NAMES),
     (b"resource temporarily unavailable", f"{sandbox.PIDS} processes are the limit"),
 )
+_LISTENS = re.compile(
+    r"(?i)\b(?:listen|running|serving|served|started|ready|available|bound)"
+    r"[^\n]{0,80}?(?:\bport\W{0,3}|:)([0-9]{2,5})\b"
+)
 _NOBODY = "its image names no USER, so it runs as nobody (65534)"
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
@@ -72,6 +76,19 @@ def explain(exit_code: int | None, stderr: bytes, user: str) -> str:
     reason = "; ".join(part for part in parts if part)
     ended = f"The function ended with exit code {exit_code}"
     return f"{ended}: {reason}." if reason else f"{ended}."
+
+
+def explain_start(said: str, port: int | None) -> str:
+    """What to do about a server that did not get ready, as far as its words tell."""
+    others = [int(found) for found in _LISTENS.findall(said) if int(found) != port]
+    if others:
+        return (
+            f" It says that it listens on {others[-1]}: write port: {others[-1]}, or "
+            "have it listen on $PORT."
+        )
+    log = said.lower().encode()
+    hints = [hint for mark, hint in _HINTS if mark in log][:1]
+    return f" Note: {hints[0]}." if hints else ""
 
 
 def clean_log(outcome: Outcome) -> str:

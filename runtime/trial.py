@@ -7,11 +7,15 @@ meanwhile writes the log, shows that we live and looks for what ends a trial ear
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from django.conf import settings
 
@@ -21,13 +25,19 @@ from builds.errors import BuildCancelled, BuildError
 from builds.log import Writer
 from builds.make import Watch
 from builds.models import Build
-from runtime import checks, deploy, routes
+from runtime import checks, deploy, engine, failure, routes
 from runtime.checks import Got
+from runtime.deaths import Deaths
+from runtime.doors import Doors
+from runtime.errors import FunctionFailed
+from runtime.instance import LABEL, Instance
 from runtime.presence import Presence, present
 from runtime.route import Route
+from runtime.sandboxes import Sandboxes
 
 START, CHECK = "Start", "Check"
 _LOOK = 0.1  # seconds between two looks for what ends it early
+_LINES = 50  # of what a function said, in the log of its build
 
 
 class TrialFailed(BuildError):
@@ -116,11 +126,52 @@ class Trial:
 
     def run(self) -> None:
         """Try it; raises TrialFailed, Stopped and PlatformError."""
-        if not self.route.is_server:
+        if self.route.is_server:
+            asyncio.run(self._until_stopped(self._as_server()))
+            return
+        self._begin(CHECK)
+        for number, check in enumerate(self.checks):
+            got = checks.run(self.route, check, self.owner, self.stop)
+            self._judge(number, check, got)
+        self._end()
+
+    async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        trying = asyncio.create_task(work)
+        while not trying.done():
+            await asyncio.wait([trying], timeout=_LOOK)
+            if self.stop.is_set():
+                trying.cancel()
+                await asyncio.wait([trying])
+                raise Stopped
+        trying.result()
+
+    async def _as_server(self) -> None:
+        self._begin(START)
+        async with _launching(self.owner) as launch:
+            try:
+                instance = await launch(self.route)
+            except FunctionFailed as error:
+                raise self._not_started(error) from error
+            try:
+                self.said.put(f"It listens on port {self.route.config.port}.")
+                self._end()
+                await self._check_server(instance)
+            finally:
+                await instance.stop()
+
+    async def _check_server(self, instance: Instance) -> None:
+        if self.checks:
             self._begin(CHECK)
+        try:
             for number, check in enumerate(self.checks):
-                got = checks.run(self.route, check, self.owner, self.stop)
+                seconds = self.route.config.timeout
+                got = await checks.ask(instance.connect, self.route, check, seconds)
                 self._judge(number, check, got)
+        except TrialFailed:
+            said = await asyncio.to_thread(engine.logs, instance.name, _LINES)
+            self._quote(said.decode("utf-8", "replace"))
+            raise
+        if self.checks:
             self._end()
 
     def tell(self, log: Writer) -> None:
@@ -144,8 +195,37 @@ class Trial:
         self.said.put(f"{check}: {got}")
         problem = checks.problem_of(check, got)
         if problem:
-            raise self._failure(f"checks[{number}], {check}: {problem}.", "trial:check")
+            self.said.put("<== failed")
+            message = f"checks[{number}], {check}: {problem}."
+            raise TrialFailed(message, "trial:check", CHECK)
 
-    def _failure(self, message: str, code: str) -> TrialFailed:
+    def _not_started(self, error: FunctionFailed) -> TrialFailed:
+        said = self._quote(error.reason)
         self.said.put("<== failed")
-        return TrialFailed(message, code, self.step)
+        hint = failure.explain_start(error.reason, self.route.config.port)
+        last = f" It said: {' / '.join(said[-3:])}" if said else " It said nothing."
+        return TrialFailed(f"{error.message}{hint}{last}", "trial:start", START)
+
+    def _quote(self, text: str) -> list[str]:
+        """Put what the function said into the log; its lines."""
+        lines = [line for line in text.splitlines() if line.strip()][-_LINES:]
+        for line in lines:
+            self.said.put(f"| {line}")
+        return lines
+
+
+@asynccontextmanager
+async def _launching(
+    owner: str,
+) -> AsyncIterator[Callable[[Route], Coroutine[Any, Any, Instance]]]:
+    """What starts an instance, for as long as it is needed here."""
+    doors = Doors(settings.RUN_DIR / f"trial-{owner.rpartition('-')[2]}")
+    sandboxes = Sandboxes(owner, doors, 0)
+    deaths = Deaths(f"{LABEL}={owner}")
+    doors.start()
+    try:
+        yield lambda route: Instance.start(route, owner, sandboxes, deaths)
+    finally:
+        await sandboxes.stop()
+        deaths.stop()
+        doors.stop()
