@@ -36,6 +36,7 @@ from runtime.functions import Functions  # noqa: E402
 from runtime.health import Readiness, live  # noqa: E402
 from runtime.http_request import Target  # noqa: E402
 from runtime.http_server import Server  # noqa: E402
+from runtime.metrics import Metrics  # noqa: E402
 from runtime.problem import Problem  # noqa: E402
 from runtime.watch import Watch  # noqa: E402
 
@@ -58,12 +59,14 @@ class Gateway:
         self.server = Server(self.handle, self._tick)
         self._control_plane = ControlPlane(settings.WEB_SOCKET)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._metrics = Metrics(self.functions.traffic, lambda: self.watch.table)
         readiness = Readiness(self.watch)
         self._probes: dict[bytes, Endpoint] = {}
         for name, endpoint in {
             b"/livez": live,
             b"/healthz": live,
             b"/readyz": readiness.answer,
+            b"/metrics": self._metrics.answer,
         }.items():
             self._probes[name] = self._probes[name + b"/"] = endpoint
 
@@ -74,6 +77,7 @@ class Gateway:
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
         access.start()
         await self.functions.start()
+        await self._metrics.start()
         await asyncio.to_thread(self.watch.start)
         await self.server.start(
             settings.ZERVERLESS_BIND,
@@ -82,13 +86,14 @@ class Gateway:
         )
         await stopping.wait()
         await self.server.stop(STOP_SECONDS)
+        self._metrics.stop()
         await self.functions.stop()
         await asyncio.to_thread(removal.drain)
         self.watch.stop()
         access.stop()
 
     def _tick(self, now: float) -> None:
-        self.functions.proxy.tick(now)
+        self.functions.servers.proxy.tick(now)
         self._control_plane.tick(now)
 
     def handle(self, exchange: Exchange) -> None:
