@@ -18,10 +18,7 @@ from django.conf import settings
 from runtime import engine, recipe, removal
 from runtime.deaths import Deaths
 from runtime.doors import DoorLost, NotListening
-from runtime.errors import (
-    FunctionFailed,
-    OutOfMemory,
-)
+from runtime.errors import ContainerEngineError, FunctionFailed, OutOfMemory
 from runtime.idle import IdleConnections
 from runtime.models import InstanceState
 from runtime.route import Route
@@ -60,7 +57,7 @@ class Instance:
         self._deaths = deaths
         self._first: socket.socket | None = None
         self._exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._ending = False
+        self._ending = self._is_frozen = False
 
     @classmethod
     async def start(
@@ -103,23 +100,34 @@ class Instance:
     async def pause(self) -> None:
         """Freeze it; raises ContainerEngineError."""
         self.idle.close()
+        self._is_frozen = True
         await asyncio.to_thread(engine.pause, self.name)
 
     async def resume(self) -> None:
         """Let it go on; raises ContainerEngineError."""
         await asyncio.to_thread(engine.resume, self.name)
+        self._is_frozen = False
 
     async def stop(self, grace: float = GRACE) -> None:
         """SIGTERM, a grace, then its end and its sandbox's."""
         self._ending = True
         self.idle.close()
-        if self.state is not InstanceState.PAUSED and not self._exited.done():
+        if not self._exited.done() and await self._is_thawed():
             await asyncio.to_thread(engine.kill, self.name, "SIGTERM")
             await asyncio.wait([self._exited], timeout=grace)
         self._deaths.forget(self.name)
         await asyncio.to_thread(engine.remove, self.name)
         self._close_first()
         self._sandbox.discard()
+
+    async def _is_thawed(self) -> bool:
+        """Whether it can hear a signal, thawed for it if need be."""
+        if self._is_frozen:
+            try:
+                await self.resume()
+            except ContainerEngineError:
+                return False  # it never could be paused, or is gone; the end tells
+        return True
 
     @property
     def _port(self) -> int:
