@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import dj_database_url
 
-from zerverless_site import logs, secrets
+from zerverless_site import clusters, logs, secrets
 from zerverless_site.env import Reader, check_docker_host
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -374,34 +374,7 @@ STORAGES = {
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1 << 20
 
 # -- The queue: a hint, never the truth (docs/architecture.md) ------------------------
-# timeout lies above our own deadlines, retry above timeout: a task is redelivered only
-# when its worker is gone. max_attempts and ack_failures: our rows decide about retries.
-Q_CLUSTER: dict[str, Any] = {
-    "name": "control",
-    "orm": "default",
-    "workers": 2,
-    "timeout": 900,
-    "retry": 1200,
-    "queue_limit": 2,
-    "bulk": 1,
-    "poll": 0.5,
-    "max_attempts": 1,
-    "ack_failures": True,
-    "scheduler": False,
-    "recycle": 200,
-    "max_rss": 300_000,
-    "save_limit": 200,
-    "cpu_affinity": 0,
-    "label": "Queue",
-    "ALT_CLUSTERS": {
-        "builds": {
-            "workers": ZERVERLESS_BUILD_CONCURRENCY,
-            "queue_limit": ZERVERLESS_BUILD_CONCURRENCY,
-            "timeout": DOCKER_BUILD_TIMEOUT + 300,
-            "retry": DOCKER_BUILD_TIMEOUT + 600,
-        },
-    },
-}
+Q_CLUSTER = clusters.configuration(ZERVERLESS_BUILD_CONCURRENCY, DOCKER_BUILD_TIMEOUT)
 
 # -- Logs -----------------------------------------------------------------------------
 LOGS_ARE_TEXT = ZERVERLESS_LOG_FORMAT == "text" or (
