@@ -1,63 +1,82 @@
-"""Runs every figure and writes benchmarks/latest.json and a table: `make bench`."""
+"""Runs figures, prints them and merges them into benchmarks/latest.json: `make bench`.
+
+python -m benchmarks [FIGURE ...]     all of them without a name; RUNS=15 for more runs
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import platform as machine
-import shutil
 import sys
-import tempfile
+import traceback
+from http.client import HTTPException
 from pathlib import Path
+from subprocess import SubprocessError
+from typing import Any
 
+from benchmarks.bench import Bench
+from benchmarks.catalogue import MEASUREMENTS, Measurement, chosen
+from benchmarks.goals import GOALS
+from benchmarks.versions import machine
+
+# What a measurement may end with; anything else is a mistake in here.
+FAILURES = (RuntimeError, AssertionError, OSError, HTTPException, SubprocessError)
 LATEST = Path(__file__).parent / "latest.json"
 
 
-def main(wanted: list[str]) -> None:
-    """Measure the figures whose names are given, or all."""
-    # Settings are read at import: this process shares the installation's.
-    data_dir = Path(tempfile.mkdtemp(prefix="z"))
-    os.environ["ZERVERLESS_DATA_DIR"] = str(data_dir)
-    os.environ["ZERVERLESS_GIT_PROTOCOLS"] = "https,file"
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zerverless_site.settings")
-    import django  # noqa: PLC0415
-
-    django.setup()
-    from django.db import connections  # noqa: PLC0415
-
-    from benchmarks import figures  # noqa: PLC0415
-    from benchmarks.platform import Platform  # noqa: PLC0415
-    from tests.fixtures.stack import free_port  # noqa: PLC0415
-
-    platform = Platform(data_dir, free_port())
-    results = {}
+def main(names: list[str]) -> int:
+    """Measure; 1 where some of it could not be."""
+    failed = []
+    bench = Bench()
     try:
-        platform.start()
-        for measure in figures.all_figures(platform):
-            figure = measure()
-            if not wanted or figure.name in wanted:
-                results[figure.name] = figure.as_dict()
-                print(row(figure.name, figure.as_dict()), flush=True)
+        for measurement in chosen(names):
+            try:
+                measure(bench, measurement)
+            except FAILURES:  # the other figures are wanted all the same
+                traceback.print_exc()
+                failed.append(measurement.names[0])
     finally:
-        platform.stop()
-        connections.close_all()  # else SQLite makes its files anew behind us
-        shutil.rmtree(data_dir)
-    about = {"system": machine.platform(), "processors": os.cpu_count()}
-    LATEST.write_text(json.dumps({"machine": about, "figures": results}, indent=1))
+        bench.close()
+    if failed:
+        print("not measured:", *failed, file=sys.stderr)
+    return 1 if failed else 0
 
 
-def row(name: str, figure: dict[str, object]) -> str:
-    """`oneshot_busybox  95 ms  (reference 290, ratio 0.33, 15 runs)`."""
+def measure(bench: Bench, measurement: Measurement) -> None:
+    """Run one measurement, and keep and show what it gives at once."""
+    for figure in measurement.measure(bench):
+        row = figure.as_dict()
+        if goal := GOALS.get(figure.name):
+            row |= {"goal": str(goal), "met": goal.is_met(row)}
+        keep(figure.name, row)
+        print(line(figure.name, row), flush=True)
+
+
+def keep(name: str, row: dict[str, Any]) -> None:
+    """Write one figure; those measured earlier stay, in the catalogue's order."""
+    latest = json.loads(LATEST.read_text()) if LATEST.exists() else {}
+    figures = {**latest.get("figures", {}), name: row}
+    order = [name for measurement in MEASUREMENTS for name in measurement.names]
+    ordered = {name: figures[name] for name in order if name in figures}
+    latest = {"machine": machine(), "figures": ordered}
+    LATEST.write_text(json.dumps(latest, indent=1, ensure_ascii=False) + "\n")
+
+
+def line(name: str, row: dict[str, Any]) -> str:
+    """`warm_rps_c8  12000 /s  (reference 16000, ratio 0.75, 7 runs)  ≥ 0.5 met`."""
     compared = (
-        f"reference {figure['reference']}, ratio {figure['ratio']}, "
-        if figure["reference"] is not None
+        f"reference {row['reference']}, ratio {row['ratio']}, "
+        if row["reference"] is not None
         else ""
     )
+    goal = (
+        f"  {row['goal']} {'met' if row['met'] else 'MISSED'}" if "goal" in row else ""
+    )
+    low, high = row["spread"]
     return (
-        f"{name:<18} {figure['ours']:>9} {figure['unit']:<4}"
-        f"({compared}{figure['runs']} runs, {figure['spread']})"
+        f"{name:<20} {row['ours']:>9} {row['unit']:<5}"
+        f"({compared}{row['runs']} runs, {low} to {high}){goal}"
     )
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

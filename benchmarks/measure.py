@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -17,7 +17,7 @@ class Figure:
     unit: str
     about: str
     ours: list[float]
-    reference: list[float]
+    reference: list[float] = field(default_factory=list)
 
     @property
     def ratio(self) -> float | None:
@@ -29,16 +29,25 @@ class Figure:
     def as_dict(self) -> dict[str, Any]:
         """What stands in benchmarks/latest.json."""
         return {
-            "ours": round(statistics.median(self.ours), 3),
-            "reference": round(statistics.median(self.reference), 3)
+            "ours": _rounded(statistics.median(self.ours)),
+            "reference": _rounded(statistics.median(self.reference))
             if self.reference
             else None,
             "ratio": None if self.ratio is None else round(self.ratio, 3),
             "unit": self.unit,
             "runs": len(self.ours),
-            "spread": [round(min(self.ours), 3), round(max(self.ours), 3)],
+            "spread": _spread(self.ours),
+            "reference_spread": _spread(self.reference) if self.reference else None,
             "about": self.about,
         }
+
+
+def _spread(values: list[float]) -> list[float]:
+    return [_rounded(min(values)), _rounded(max(values))]
+
+
+def _rounded(value: float) -> float:
+    return round(value, 3) if abs(value) < 1000 else round(value)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -48,9 +57,25 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def milliseconds(work: Callable[[], object]) -> float:
+    """The same, in milliseconds."""
+    return 1000 * seconds(work)
+
+
 def alternate(
-    runs: int, ours: Callable[[], float], reference: Callable[[], float]
+    runs: int,
+    ours: Callable[[], float],
+    reference: Callable[[], float],
+    pace: float = 0.0,
 ) -> tuple[list[float], list[float]]:
-    """Run both in turn, so that a slow minute of the machine meets both."""
-    pairs = [(ours(), reference()) for _ in range(runs)]
-    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    """Run both in turn, so that a slow minute of the machine meets both.
+
+    `pace` is the least number of seconds from one beginning to the next.
+    """
+    measured: tuple[list[float], list[float]] = ([], [])
+    for _ in range(runs):
+        for values, work in zip(measured, (ours, reference), strict=True):
+            began = time.perf_counter()
+            values.append(work())
+            time.sleep(max(0.0, pace - (time.perf_counter() - began)))
+    return measured

@@ -6,13 +6,13 @@ import shutil
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from applications.models import Application, Sync
-from builds.models import Build
-from runtime.models import Deployment
+from benchmarks.client import until
+from benchmarks.dashboard import Dashboard
 from tests.fixtures.stack import Stack, free_port
-from zerverless_site import pipeline
 
 NAMESPACE = "bench"
 PATIENCE = 300.0
@@ -22,39 +22,43 @@ kind: Application
 metadata: {{name: {name}, namespace: bench}}
 spec:
   functions:
-    - {{path: /{name}, runtime: docker, context: ., dockerfile: Dockerfile}}
 """
+FUNCTION = "    - {{path: {path}, runtime: docker, context: .{keys}}}\n"
 _IDENTITY = ("-c", "user.name=Bench", "-c", "user.email=bench@localhost")
+
+Files = dict[str, str | bytes]
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A live function: its path (the common part of copies') and its image's id."""
+
+    path: str
+    image: str
 
 
 class Platform:
-    """The platform under measurement. This process has its settings and database."""
+    """The platform under measurement, with its default settings and `environment`."""
 
-    def __init__(self, data_dir: Path, port: int) -> None:
-        self.stack = Stack(data_dir, port)
-
-    def start(self) -> None:
+    def __init__(self, **environment: str) -> None:
+        # Unix socket paths are short.
+        self.data_dir = Path(tempfile.mkdtemp(prefix="z"))
+        self.stack = Stack(self.data_dir, free_port(), environment)
         self.stack.start()
 
     def stop(self) -> None:
         """End it and remove the images it built."""
-        tags = Build.objects.exclude(image_tag="").values_list("image_tag", flat=True)
         self.stack.stop()
-        command = ["docker", "rmi", "--force", "zerverless-bench", *tags]
-        subprocess.run(command, check=False, capture_output=True)
+        self.stack.remove_images()
+        shutil.rmtree(self.data_dir)
 
-    def fresh_start(self) -> float:
-        """Seconds from `serve` on nothing to the sample's first answer."""
-        data_dir = Path(tempfile.mkdtemp(prefix="z"))
-        stack = Stack(data_dir, free_port(), {"ZERVERLESS_SAMPLE": "on"})
-        began = time.perf_counter()
-        try:
-            stack.start()
-            stack.until(lambda: stack.get("/demo/hello").status == 200, PATIENCE)
-            return time.perf_counter() - began
-        finally:
-            stack.stop()
-            shutil.rmtree(data_dir)
+    @cached_property
+    def dashboard(self) -> Dashboard:
+        return Dashboard(self.stack.url, self.stack.admin_password)
+
+    def url(self, path: str) -> str:
+        """Where a path answers."""
+        return self.stack.url + path
 
     def get(self, path: str) -> str:
         """The body of an answer that has to be 200."""
@@ -63,77 +67,72 @@ class Platform:
             raise RuntimeError(f"{path} answered {reply.status}: {reply.text}")
         return reply.text
 
-    def deploy(self, name: str, files: dict[str, str]) -> str:
-        """Have a function of these files live; its path."""
-        self._commit(name, files)
-        url = f"file://{self._repository(name)}"
-        self._sync(
-            Application.objects.create(namespace=NAMESPACE, name=name, repo_url=url)
-        )
-        path = f"/{NAMESPACE}/{name}"
-        self.stack.until(lambda: self.stack.get(path).status != 404, PATIENCE)
-        return path
+    def deploy(
+        self, name: str, files: Files, keys: str = "", copies: int = 1
+    ) -> Deployed:
+        """Have a function of these files live.
 
-    def image_of(self, path: str) -> str:
-        """The id of the image that serves a path."""
-        functions = Deployment.objects.live().select_related("function")
-        return next(d.image_id for d in functions if d.function.url_path == path)
+        `keys` are more of the manifest's, as `, cpu: 2`. With `copies` there are as
+        many functions of the same image, at the path with /0, /1 … behind it.
+        """
+        self.commit(name, files, keys, copies)
+        repository = f"file://{self._repository(name)}"
+        result = self.stack.add(NAMESPACE, name, repository)
+        if len(result["live"]) != copies:
+            raise RuntimeError(f"{name} is not live: {result}\n{self.stack.log()}")
+        return Deployed(f"/{NAMESPACE}/{name}", result["live"][0]["image_id"])
 
-    def build_seconds(self, name: str, files: dict[str, str]) -> float:
+    def build_seconds(self, name: str, files: Files) -> float:
         """Push, and how long the build itself took: claimed to finished."""
-        self._commit(name, files)
-        build = self._sync(Application.objects.get(name=name))
-        duration = build.duration
-        assert duration is not None
-        return duration.total_seconds()
+        self.commit(name, files)
+        self.stack.sync(f"{NAMESPACE}/{name}")
+        return float(
+            self.stack.shell(
+                "from builds.models import Build\n"
+                f"builds = Build.objects.filter(function__path='/{name}')\n"
+                "print(builds.latest('finished_at').duration.total_seconds())"
+            )
+        )
 
-    def push_until_live(self, name: str, path: str, text: str) -> float:
-        """Push a new version and wait for its first answer, seconds."""
-        dockerfile = f'FROM busybox\nCMD ["echo", "{text}"]\n'
-        self._commit(name, {"Dockerfile": dockerfile})
+    def push_until_live(self, name: str, files: Files, answer: str) -> float:
+        """Push a new version, press Sync now, wait for its first answer: seconds."""
+        self.commit(name, files)
         began = time.perf_counter()
-        application = Application.objects.get(name=name)
-        pipeline.request_sync(application, Sync.Trigger.MANUAL)
-        self.stack.until(lambda: self.get(path) == f"{text}\n", PATIENCE)
+        self.dashboard.sync(f"{NAMESPACE}/{name}")
+        until(lambda: self.get(f"/{NAMESPACE}/{name}") == answer, PATIENCE)
         return time.perf_counter() - began
 
-    def memory(self) -> float:
-        """MiB of proportional set size, after half a minute of rest."""
-        time.sleep(30)
-        pids = [pid for name in Stack.PROGRAMS for pid in self.stack.group(name)]
-        assert self.stack.process is not None
-        return sum(_pss(pid) for pid in [*pids, self.stack.process.pid]) / 1024
+    def commit(self, name: str, files: Files, keys: str = "", copies: int = 1) -> None:
+        """Commit these files and a manifest to the application's repository."""
+        folder = self._repository(name)
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            _git(folder, "init", "--quiet", "--initial-branch=main")
+        paths = [f"/{name}"] if copies == 1 else [f"/{name}/{n}" for n in range(copies)]
+        rows = [FUNCTION.format(path=path, keys=keys) for path in paths]
+        manifest = MANIFEST.format(name=name) + "".join(rows)
+        for file, content in {"zerverless.yaml": manifest, **files}.items():
+            data = content.encode() if isinstance(content, str) else content
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).write_bytes(data)
+            if data.startswith(b"\x7fELF"):
+                (folder / file).chmod(0o755)
+        _git(folder, "add", "--all")
+        _git(folder, *_IDENTITY, "commit", "--quiet", "--message=bench")
 
-    def _sync(self, application: Application) -> Build:
-        sync = pipeline.request_sync(application, Sync.Trigger.MANUAL)
-        self.stack.until(
-            lambda: sync.builds.filter(finished_at__isnull=False), PATIENCE
-        )
-        return Build.objects.get(sync=sync)
+    def pids(self) -> list[int]:
+        """Every process of the platform."""
+        assert self.stack.process is not None
+        groups = (self.stack.group(name) for name in Stack.PROGRAMS)
+        return [self.stack.process.pid, *(pid for group in groups for pid in group)]
+
+    def gateway(self) -> int:
+        """The gateway's process id."""
+        return self.stack.group("gateway")[0]
 
     def _repository(self, name: str) -> Path:
-        return self.stack.data_dir / "repositories" / name
-
-    def _commit(self, name: str, files: dict[str, str]) -> None:
-        path = self._repository(name)
-        if not path.exists():
-            path.mkdir(parents=True)
-            _git(path, "init", "--quiet", "--initial-branch=main")
-        for file, text in {
-            "zerverless.yaml": MANIFEST.format(name=name),
-            **files,
-        }.items():
-            (path / file).parent.mkdir(exist_ok=True)
-            (path / file).write_text(text)
-        _git(path, "add", "--all")
-        _git(path, *_IDENTITY, "commit", "--quiet", "--message=bench")
+        return self.data_dir / "repositories" / name
 
 
 def _git(path: Path, *arguments: str) -> None:
     subprocess.run(["git", "-C", str(path), *arguments], check=True)
-
-
-def _pss(pid: int) -> float:
-    """KiB, from the kernel's own sum (proc(5): smaps_rollup)."""
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return float(next(x.split()[1] for x in text.splitlines() if x.startswith("Pss:")))
