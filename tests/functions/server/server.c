@@ -10,6 +10,7 @@
  * The path of a request what it does next:
  *     /env    answers with its environment         /exit/7   ends with that code
  *     /eat    wants more memory than there is      /deaf     listens no longer
+ *     /wait/20/…   answers after 20 ms with its revision and the path; all others wait
  *     else    answers with "hello" and the path
  */
 #define _GNU_SOURCE
@@ -90,6 +91,9 @@ static void answer(struct client *client)
     } else if (strcmp(path, "/deaf") == 0) {
         close(listener);
         listener = -1;
+    } else if (strncmp(path, "/wait/", 6) == 0) {
+        usleep(atoi(path + 6) * 1000);
+        length = snprintf(body, sizeof body, "%s %s\n", setting("K_REVISION", "?"), path);
     }
     int size = snprintf(head, sizeof head,
         "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: %zu\r\n\r\n", length);
