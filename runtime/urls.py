@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, register_converter
 
-from runtime import instance_views, views
+from runtime import instance_views, traffic_views, views
 
 
 class RestConverter:
@@ -26,6 +26,11 @@ urlpatterns = [
     path("partials/functions", views.functions_part, name="functions_part"),
     path("functions/<slug:namespace>/<rest:path>", views.function, name="function"),
     path("partials/functions/<int:pk>", views.function_part, name="function_part"),
+    path(
+        "partials/functions/<int:pk>/traffic",
+        traffic_views.traffic_part,
+        name="traffic_part",
+    ),
     path(
         "partials/functions/<int:pk>/instances",
         instance_views.instances_part,

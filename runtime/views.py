@@ -14,7 +14,7 @@ from applications.fragments import fragment, unless_seen, version
 from applications.models import Function
 from applications.spec import unused
 from builds.models import Build
-from runtime import instance_views, serving
+from runtime import instance_views, serving, traffic_views
 
 PER_PAGE = 50
 FILTERS = {
@@ -52,12 +52,13 @@ def _list(request: HttpRequest) -> dict[str, Any]:
     if text:
         rows = rows.filter(Q(namespace__contains=text) | Q(path__contains=text))
     page = Paginator(rows, PER_PAGE).get_page(request.GET.get("page"))
+    page.object_list = shown = traffic_views.with_brief(list(page.object_list))
     return {
         "page": page,
         "health": health,
         "q": text,
         "filters": FILTERS.items(),
-        "version": version([serving.facts(row) for row in page.object_list]),
+        "version": version([(serving.facts(row), row.brief) for row in shown]),
     }
 
 
@@ -110,6 +111,7 @@ def _context(request: HttpRequest, row: Function) -> dict[str, Any]:
         "deployments": deployments,
         "invocations": invocations,
         **instance_views.of_function(row),
+        **traffic_views.of_function(request, row),
         "version": version(
             [deployment.pk for deployment in deployments.object_list],
             [invocation.pk for invocation in shown],

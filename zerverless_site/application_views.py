@@ -23,7 +23,7 @@ from applications.fragments import fragment, unless_seen, version
 from applications.models import Application, Function, Sync
 from applications.views import tested
 from builds.models import Build
-from runtime import serving
+from runtime import serving, traffic_views
 from zerverless_site import pipeline
 
 PER_PAGE = 25
@@ -151,7 +151,7 @@ def application_part(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _application_context(row: Application) -> dict[str, Any]:
     declared = Function.objects.declared().filter(application=row)
-    functions = list(serving.with_health(declared))
+    functions = traffic_views.with_brief(list(serving.with_health(declared)))
     syncs = list(row.syncs.select_related("revision").order_by("-pk")[:SYNCS_SHOWN])
     head = row.revisions.filter(sha=row.head_sha).first() if row.head_sha else None
     facts = [serving.facts(function) for function in functions]
@@ -164,6 +164,7 @@ def _application_context(row: Application) -> dict[str, Any]:
         "version": version(
             [(sync.pk, sync.state) for sync in syncs],
             facts,
+            [function.brief for function in functions],
             (row.status, row.checked_at, row.poll_error),
         ),
     }

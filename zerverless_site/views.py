@@ -22,7 +22,7 @@ from django.views.decorators.http import (
 from applications.fragments import fragment, unless_seen, version
 from applications.models import Application, Sync, SyncStatus
 from applications.work import State
-from runtime import serving
+from runtime import history, panels, serving
 from zerverless_site import activity as work
 from zerverless_site import health, setup
 from zerverless_site import system as about
@@ -57,6 +57,7 @@ def _overview() -> dict[str, Any]:
     attention = list(serving.needing_attention(ATTENTION))
     unwell = list(_unwell(present)[:ATTENTION])
     recent = work.active()[:RECENT] + work.finished(RECENT)
+    traffic = panels.brief(history.of_everything())
     return {
         "applications": applications,
         "functions": {state: functions[state] for state in serving.Health},
@@ -64,8 +65,10 @@ def _overview() -> dict[str, Any]:
         "attention": attention,
         "unwell": unwell,
         "recent": recent[:RECENT],
+        "traffic": traffic,
         "version": version(
             applications,
+            traffic,
             sorted(functions.items()),
             [(row.pk, row.status, row.poll_error) for row in unwell],
             [entry.fact for entry in recent],
