@@ -7,6 +7,7 @@ llhttp; both directions are held back by the slower side.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
 from typing import Any, Protocol, cast
 
@@ -52,9 +53,10 @@ class Receiver(Protocol):
 class UpstreamConnection(asyncio.Protocol):
     """One connection; carries one exchange at a time."""
 
-    def __init__(self, socket: Any = None) -> None:
+    def __init__(self, raw: socket.socket | None = None) -> None:
         self.transport: asyncio.Transport
-        self.socket = socket
+        self.socket = raw
+        self._tcp = raw if raw and raw.family != socket.AF_UNIX else None
         self.receiver: Receiver | None = None
         self.is_writable = True
         self.is_lost = False
@@ -99,7 +101,19 @@ class UpstreamConnection(asyncio.Protocol):
                 if self._head_bytes > HEAD_MAX:
                     self._break("the head of its answer is too large")
                     return
+            if not self.is_complete:
+                self._acknowledge()
             receiver.advance()
+
+    def _acknowledge(self) -> None:
+        """Confirm at once what has come.
+
+        A server that writes head and body one after the other, without TCP_NODELAY,
+        sends the second when the first is confirmed, which the kernel puts off for
+        40 ms (Nagle's algorithm meets delayed acknowledgements, tcp(7)).
+        """
+        if self._tcp is not None and not self.transport.is_closing():
+            self._tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def eof_received(self) -> bool:
         if self.has_head and not self.is_complete and self._ends_with_connection():
