@@ -43,6 +43,7 @@ class Instances:
         self.successor: Callable[[Route], Route | None] = lambda route: route
         self._hungry: dict[Fleet, None] = {}  # those that lack memory, in order
         self._tasks: set[asyncio.Task[None]] = set()
+        self._launching: set[asyncio.Task[Any]] = set()
         # More at once only make each other slow.
         self._starts = asyncio.Semaphore(2 * (os.cpu_count() or 1) + 2)
         self._ticking: asyncio.TimerHandle | None = None
@@ -133,12 +134,13 @@ class Instances:
             self.close(fleet.route)
         for instance in list(self.leaving.draining):
             self.leaving.end(instance)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_STOP_SECONDS)
-        for task in (late := set(self._tasks)):
+        for task in self._launching:
             task.cancel()
-        if late:
-            await asyncio.wait(late, timeout=1.0)
+        until = monotonic() + _STOP_SECONDS
+        while self._tasks and (left := until - monotonic()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)
+        for task in self._tasks:
+            task.cancel()
 
     def all(self) -> Iterator[Instance]:
         """Every instance there is, those that are ending too."""
@@ -151,10 +153,16 @@ class Instances:
     async def launch(self, fleet: Fleet) -> Instance:
         """A new instance whose port answers; its memory was reserved."""
         began = time()
-        async with self._starts:
-            if fleet.is_closed:
-                raise Unavailable("The function was just replaced.")
-            instance = await self._start(fleet.route)
+        task = asyncio.current_task()
+        assert task is not None
+        self._launching.add(task)
+        try:
+            async with self._starts:
+                if fleet.is_closed:
+                    raise Unavailable("The function was just replaced.")
+                instance = await self._start(fleet.route)
+        finally:
+            self._launching.discard(task)
         instance.fleet, instance.on_exit = fleet, fleet.died
         instance.started_at = began
         instance.cold_ms = round((time() - began) * 1000, 1)
