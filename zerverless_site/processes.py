@@ -8,6 +8,9 @@ from django.conf import settings
 
 from zerverless_site.supervisor import Program
 
+# Functions come first: pages, polls and builds take what those leave of a busy machine.
+BEHIND = 10
+
 ROLES = ("gateway", "web", "worker")
 
 
@@ -37,6 +40,7 @@ def _web() -> Program:
             "zerverless_site.wsgi:application",
         ],
         stale=settings.WEB_SOCKET,
+        nice=BEHIND,
     )
 
 
@@ -46,4 +50,5 @@ def _cluster(name: str) -> Program:
         [sys.executable, str(settings.BASE_DIR / "manage.py"), "qcluster"],
         env={"Q_CLUSTER_NAME": name},
         cluster=name,
+        nice=BEHIND,
     )

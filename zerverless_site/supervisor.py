@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from django.conf import settings
@@ -48,6 +49,7 @@ class Program:
     env: Mapping[str, str] = field(default_factory=dict)
     cluster: str = ""
     stale: Path | None = None  # a socket that kill -9 leaves and that blocks a start
+    nice: int = 0  # how far it steps back for others when processors are short
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     failures: int = 0
@@ -124,7 +126,7 @@ class Supervisor:
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=partial(_become, program.nice),
         )
         if output is not None:
             os.close(output)
@@ -204,6 +206,7 @@ def _inherited() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith("GRANIAN_")}
 
 
-def _die_with_parent() -> None:
-    """A supervisor killed with SIGKILL must not leave its processes behind."""
+def _become(nice: int) -> None:
+    """In the new process. A supervisor killed with SIGKILL must not leave it behind."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    os.nice(nice)
