@@ -43,7 +43,7 @@ DURATION = Metric(
     _FUNCTION,
 )
 COLD = Metric(
-    "cold_start_seconds", "histogram", "Starts that requests waited for.", _FUNCTION
+    "cold_start_seconds", "histogram", "Waits of requests for a start.", _FUNCTION
 )
 LEFT_OUT = Metric(
     "functions_left_out", "gauge", "Functions that were called and are not shown here."

@@ -112,11 +112,11 @@ class Minutes:
 
     def _take(self, minute: int, counts: Counts) -> bool:
         """Put what is new of one function in line; False where nothing is."""
-        seen = counts.read()
-        news = seen.since(self._seen.get(counts, Reading()))
-        if news.is_empty:
+        seen, before = counts.read(), self._seen.get(counts)
+        if seen == before:
             return False
         self._seen[counts] = seen
+        news = seen.since(before) if before is not None else seen
         rows = self._waiting.setdefault((minute, self._writer), {})
         function_id = counts.route.function_id
         rows[function_id] = rows.get(function_id, Reading()).plus(news)

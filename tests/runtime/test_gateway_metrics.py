@@ -1,0 +1,68 @@
+"""A real gateway counts what it answers: for a scrape at once, for the charts later."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.fixtures.gateway import Answer, Gateway, StartGateway
+
+
+@pytest.fixture
+def own_gateway(start_gateway: StartGateway) -> Gateway:
+    """A gateway of the test's own, with one function whose image does not exist."""
+    gateway = start_gateway()
+    gateway.deploy("/api", methods=["GET"])
+    return gateway
+
+
+def found(answer: Answer) -> dict[tuple[str, ...], float]:
+    """Every value by its name and its labels' values."""
+    assert answer.status == 200
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(answer.body.decode())
+        for sample in family.samples
+    }
+
+
+def minutes(gateway: Gateway) -> list[Any]:
+    from runtime.models import TrafficMinute
+
+    return list(TrafficMinute.objects.using(gateway.alias).all())
+
+
+def test_what_was_answered_is_counted_by_whose_error_it_was(
+    own_gateway: Gateway,
+) -> None:
+    for _ in range(3):
+        assert own_gateway.get("/alice/api").get("x-zerverless-error") == "ZV503"
+    assert own_gateway.send("POST", "/alice/api", b"").status == 405
+    assert own_gateway.get("/alice/nothing").status == 404
+    values = found(own_gateway.get("/metrics"))
+    assert values["zerverless_requests_total", "5xx", "/api", "alice"] == 3
+    assert values["zerverless_requests_total", "4xx", "/api", "alice"] == 1
+    assert values["zerverless_platform_errors_total", "ZV503", "/api", "alice"] == 3
+    assert values["zerverless_database_up",] == 1
+    assert not any("/nothing" in labels for labels in values)
+    own_gateway.stop()
+    rows = minutes(own_gateway)
+    assert sum(row.requests for row in rows) == 4
+    assert sum(row.platform_errors for row in rows) == 3
+    assert sum(row.client_errors for row in rows) == 1
+
+
+def test_strangers_see_nothing(own_gateway: Gateway) -> None:
+    answer = own_gateway.get("/metrics", x_forwarded_for="192.0.2.7")
+    assert (answer.status, b"zerverless_" in answer.body) == (404, False)
+
+
+def test_a_token_opens_it_from_anywhere(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(ZERVERLESS_METRICS_TOKEN="let-me-in")
+    for token, status in (("let-me-in", 200), ("let-me", 401)):
+        answer = gateway.get(
+            "/metrics", x_forwarded_for="192.0.2.7", authorization=f"Bearer {token}"
+        )
+        assert answer.status == status
