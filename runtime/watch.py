@@ -113,7 +113,7 @@ class Watch:
             return
         if not self.owner:
             self.owner = f"{Installation.current().name}-{self.gateway_id}"
-        table = routes.load()
+        table = routes.load(self.table)
         self._version = table.version
         self.publish(table)
 
