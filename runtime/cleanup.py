@@ -26,6 +26,7 @@ from applications.work import FINAL_STATES
 from builds import images
 from builds.models import Build, BuildLogChunk
 from runtime import engine
+from runtime.facts import Container
 from runtime.models import (
     GATEWAY_DEAD,
     Deployment,
@@ -46,7 +47,7 @@ class Survey:
     """What would go, and why it may."""
 
     images: list[Build] = field(default_factory=list)
-    containers: list[engine.Container] = field(default_factory=list)
+    containers: list[Container] = field(default_factory=list)
     applications: list[Application] = field(default_factory=list)
     rows: dict[str, QuerySet[Any]] = field(default_factory=dict)
 
@@ -95,7 +96,7 @@ def sweep(doomed: Survey) -> dict[str, Any]:
     return done
 
 
-def orphans() -> list[engine.Container]:
+def orphans() -> list[Container]:
     """Our containers whose gateway is dead: nobody else will remove them."""
     alive = set(
         Gateway.objects.filter(
@@ -120,7 +121,7 @@ def remove_orphans() -> None:
         dead.filter(id__in=ids).delete()
 
 
-def remove_containers(containers: Iterable[engine.Container]) -> bool:
+def remove_containers(containers: Iterable[Container]) -> bool:
     """Remove each with its volumes; one that cannot go now is left to the next run.
     Whether all went."""
     failed = 0

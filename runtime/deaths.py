@@ -1,7 +1,7 @@
 """Tells when a container ends by itself: one stream of the engine's events for all.
 
-A thread reads the stream; what happens is told on the event loop. When the engine was
-away, events may be missing, so every container that is watched is looked at once.
+A thread reads the stream; what happens is told on the event loop. Whenever the stream
+begins anew, events may be missing, so every container that is watched is looked at.
 """
 
 from __future__ import annotations
@@ -10,32 +10,41 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from time import time
 
 from runtime import engine
 from runtime.errors import ContainerEngineError, Unavailable
 
 Told = Callable[[int], None]
 
+LABEL = "zerverless.gateway"
 _AGAIN = 1.0  # seconds until an engine that went away is asked again
+# Seconds: the engine answers a moment before it listens for us.
+_OVERLAP = 5.0
 
 log = logging.getLogger(__name__)
 
 
 class Deaths:
-    """Watches containers that carry a label, `name=value`."""
+    """Watches containers that carry LABEL with the name of their owner."""
 
-    def __init__(self, label: str) -> None:
-        self._label = label
+    def __init__(self, owner: str) -> None:
+        self._label = f"{LABEL}={owner}"
         self._watched: dict[str, Told] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._ends: engine.Ends | None = None
+        self._is_failing = False
         self._stopping = threading.Event()
 
     def watch(self, name: str, told: Told) -> None:
-        """Have `told` called with the exit code when the container ends."""
+        """Have `told` called with the exit code when the container ends.
+
+        Before it is started: what has ended already is found out much later.
+        """
         self._watched[name] = told
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-            # It may block in the engine's stream for days: never waited for.
+            # It may be blocked in a call to the engine: never waited for.
             threading.Thread(target=self._run, name="deaths", daemon=True).start()
 
     def forget(self, name: str) -> None:
@@ -46,28 +55,38 @@ class Deaths:
         """Tell nobody any more."""
         self._stopping.set()
         self._watched.clear()
+        if self._ends is not None:
+            self._ends.close()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._look()
-                for name, code in engine.deaths(self._label):
-                    self._tell(name, code)
-                    if self._stopping.is_set():
-                        return
+                self._read()
             except (ContainerEngineError, Unavailable) as error:
-                log.warning("no news of containers: %s", error)
+                if not self._is_failing:  # once, not every second
+                    log.warning("no news of containers: %s", error)
+                self._is_failing = True
             self._stopping.wait(_AGAIN)
+
+    def _read(self) -> None:
+        self._ends = engine.Ends(self._label, time() - _OVERLAP)
+        if self._stopping.is_set():
+            self._ends.close()
+        self._look()
+        self._is_failing = False
+        for name, code in self._ends:
+            self._tell(name, code)
 
     def _look(self) -> None:
         for name in list(self._watched):
             state = engine.state(name)
-            if state is None or (state.exit_code and not state.is_running):
-                self._tell(name, 255 if state is None else state.exit_code)
+            if state is not None and state.has_ended:
+                self._tell(name, state.exit_code)
 
     def _tell(self, name: str, code: int) -> None:
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._told, name, code)
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._told, name, code)
 
     def _told(self, name: str, code: int) -> None:
         told = self._watched.pop(name, None)

@@ -1,8 +1,9 @@
 """The gateway's side of the doors (runtime/door/door.c): connections into sandboxes.
 
-A door runs in each sandbox and connects to our one unix socket, which its container sees
-through a read-only mount. Asked for a connection to a port, it opens it in the sandbox's
-network namespace and passes us the connected socket: what flows afterwards passes nobody.
+A door runs in each sandbox and connects to our one unix socket, which its container
+sees through a read-only mount. Asked for a connection to a port, it opens it in the
+sandbox's network namespace and passes us the connected socket: what flows afterwards
+passes nobody.
 """
 
 from __future__ import annotations
@@ -14,26 +15,22 @@ import secrets
 import shutil
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import time
 
-from runtime.errors import ContainerEngineError
+from runtime.ways import NotListening, WayLost
 
 # Where a sandbox's container sees the directory of our socket.
 MOUNT = "/gateway"
 SOCKET = "s"
+PREFIX = "door-"  # of the names of our directories
+_YOUNG = 60.0  # seconds
 _ASKED = struct.Struct("!III")  # number, port, patience in milliseconds
 _ANSWERED = struct.Struct("!II")  # number, errno
 _TOKEN_MAX = 64
 _LATER = 5.0  # seconds a door gets beyond the patience it was told
-
-
-class DoorLost(ContainerEngineError):
-    """The sandbox has ended."""
-
-
-class NotListening(Exception):
-    """Nothing takes connections on the port."""
 
 
 class Door:
@@ -51,26 +48,24 @@ class Door:
     async def open(self, port: int, seconds: float) -> socket.socket:
         """A connection to a port of the loopback inside, as soon as it takes one.
 
-        Raises NotListening after `seconds`, DoorLost where the sandbox is gone.
+        Raises NotListening after `seconds`, WayLost where the sandbox is gone.
         """
         if self.is_lost:
-            raise DoorLost("The sandbox has ended.")
+            raise WayLost("The sandbox has ended.")
         number = next(self._numbers)
-        answer = self._asked[number] = self._loop.create_future()
+        answer: asyncio.Future[socket.socket] = self._loop.create_future()
+        self._asked[number] = answer
+        timer = self._loop.call_later(seconds + _LATER, self._give_up, answer)
         try:
             self._connection.send(_ASKED.pack(number, port, int(seconds * 1000)))
-            async with asyncio.timeout(seconds + _LATER):
-                return await asyncio.shield(answer)
+            return await answer
         except asyncio.CancelledError:
-            # It may have been answered in this very turn of the loop.
-            answer.add_done_callback(_close_result)
-            answer.cancel()
+            _close_result(answer)  # it may have come in this very turn of the loop
             raise
-        except TimeoutError:
-            raise DoorLost("The sandbox does not answer.") from None
         except OSError as error:
-            raise DoorLost(f"The sandbox has ended: {error}") from error
+            raise WayLost(f"The sandbox has ended: {error}") from error
         finally:
+            timer.cancel()
             self._asked.pop(number, None)
 
     def close(self) -> None:
@@ -106,8 +101,14 @@ class Door:
             opened = socket.socket(fileno=received[0])
             opened.setblocking(False)
             asked.set_result(opened)
+        elif error:
+            asked.set_exception(NotListening)
         else:
-            asked.set_exception(NotListening(os.strerror(error)))
+            asked.set_exception(WayLost("The gateway has too many files open."))
+
+    def _give_up(self, asked: asyncio.Future[socket.socket]) -> None:
+        if not asked.done():
+            asked.set_exception(WayLost("The sandbox does not answer."))
 
     def _lose(self) -> None:
         if self.is_lost:
@@ -117,7 +118,7 @@ class Door:
         self._connection.close()
         for asked in self._asked.values():
             if not asked.done():
-                asked.set_exception(DoorLost("The sandbox has ended."))
+                asked.set_exception(WayLost("The sandbox has ended."))
         self.on_lost()
 
 
@@ -133,19 +134,19 @@ class Doors:
 
     def start(self) -> None:
         """Listen, on the running loop. Raises OSError."""
+        _remove_stale(self.directory.parent)
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._listener.setblocking(False)
-        # A data directory's path may be longer than the 107 bytes an address takes.
-        place = os.open(self.directory, os.O_PATH | os.O_DIRECTORY)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.setblocking(False)
         try:
-            (self.directory / SOCKET).unlink(missing_ok=True)
-            self._listener.bind(f"/proc/self/fd/{place}/{SOCKET}")
-        finally:
-            os.close(place)
-        self._listener.listen(256)
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._listener.fileno(), self._accept)
+            with _address(self.directory) as address:
+                listener.bind(address)
+            listener.listen(256)
+        except OSError:
+            listener.close()
+            raise
+        self._listener = listener
+        asyncio.get_running_loop().add_reader(listener.fileno(), self._accept)
 
     def stop(self) -> None:
         """Close every door: sandboxes end by themselves."""
@@ -167,14 +168,20 @@ class Doors:
         return token
 
     async def arrival(self, token: str, seconds: float) -> Door:
-        """The door that presents the token; DoorLost when it does not come in time."""
+        """The door that presents the token; WayLost when it does not come in time."""
         try:
             async with asyncio.timeout(seconds):
                 return await self._awaited[token]
         except TimeoutError:
-            raise DoorLost("The sandbox does not reach the gateway.") from None
+            raise WayLost("The sandbox does not reach the gateway.") from None
         finally:
             self.forget(token)
+
+    def refuse(self, token: str, error: WayLost) -> None:
+        """It will not come, and this is why."""
+        arrived = self._awaited.get(token)
+        if arrived is not None and not arrived.done():
+            arrived.set_exception(error)
 
     def forget(self, token: str) -> None:
         """Expect it no longer."""
@@ -216,8 +223,40 @@ class Doors:
         connection.close()
 
 
+@contextmanager
+def _address(directory: Path) -> Iterator[str]:
+    """A short address of the socket: a path of more than 107 bytes is none."""
+    place = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{place}/{SOCKET}"
+    finally:
+        os.close(place)
+
+
+def _remove_stale(parent: Path) -> None:
+    """Remove directories whose gateway was killed: nobody listens there any more."""
+    for directory in parent.glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            # One that is not a minute old may not listen yet.
+            is_young = time() - directory.stat().st_mtime < _YOUNG
+            if not is_young and not _is_listening(directory):
+                shutil.rmtree(directory)
+
+
+def _is_listening(directory: Path) -> bool:
+    with (
+        _address(directory) as address,
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as visitor,
+    ):
+        try:
+            visitor.connect(address)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+    return True
+
+
 def _close_result(answer: asyncio.Future[socket.socket]) -> None:
-    if not answer.cancelled() and answer.exception() is None:
+    if answer.done() and not answer.cancelled() and answer.exception() is None:
         answer.result().close()
 
 

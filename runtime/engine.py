@@ -16,8 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -34,47 +33,14 @@ from runtime.errors import (
     ImageMissing,
     Unavailable,
 )
+from runtime.facts import Container, Image, State
 
 logger = logging.getLogger(__name__)
 
 # Seconds. A call to a daemon that hangs must end: start has a setting of its own.
 _QUICK = 10
-_FOREVER = 7 * 24 * 3600  # a stream that mostly says nothing
+_NEWS = 300  # of a stream that mostly says nothing
 _local = threading.local()
-
-
-@dataclass(frozen=True)
-class Image:
-    """What the engine says about an image, as far as running it depends on it."""
-
-    id: str
-    volumes: tuple[str, ...]
-    user: str
-    workdir: str
-    command: tuple[str, ...]  # ENTRYPOINT and CMD together
-    env: tuple[str, ...]
-    labels: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Container:
-    """A container of ours. `owner` is the gateway in its name, `created` Unix time."""
-
-    id: str
-    name: str
-    owner: str
-    image_id: str
-    created: int
-    state: str
-
-
-@dataclass(frozen=True)
-class State:
-    """What the engine says of a container that stays."""
-
-    is_running: bool
-    exit_code: int
-    was_oom: bool
 
 
 def container_name(installation: str, gateway_id: str, invocation_id: str) -> str:
@@ -211,12 +177,12 @@ def was_oom(name: str, exit_code: int) -> bool:
     return False
 
 
-def logs(name: str, lines: int) -> bytes:
-    """The last lines of both outputs, each with its time; b"" of one that is gone."""
+def logs(name: str, lines: int, *, times: bool = True) -> bytes:
+    """The last lines of both outputs, with their times; b"" of one that is gone."""
     with our_errors():
         try:
             read: Any = _client(_QUICK).logs
-            return bytes(read(name, tail=lines, timestamps=True))
+            return bytes(read(name, tail=lines, timestamps=times))
         except docker.errors.NotFound:
             return b""
 
@@ -370,20 +336,62 @@ def state(name: str) -> State | None:
     """How a container is; None when it is not there."""
     with our_errors():
         try:
-            found = _client(_QUICK).inspect_container(name)["State"]
+            found = _client(_QUICK).inspect_container(name)
         except docker.errors.NotFound:
             return None
-    return State(bool(found["Running"]), int(found["ExitCode"]), found["OOMKilled"])
+    networks = found["NetworkSettings"]["Networks"] or {}
+    return State(
+        has_ended=found["State"]["Status"] in {"exited", "dead"},
+        exit_code=int(found["State"]["ExitCode"]),
+        address=next((str(one["IPAddress"]) for one in networks.values()), ""),
+    )
 
 
-def deaths(label: str) -> Iterator[tuple[str, int]]:
-    """Name and exit code of each container with this label that ends, as it happens.
+class Ends:
+    """The containers with a label that end, as it happens; read it in a thread.
 
-    Blocks; ends with ContainerEngineError when the engine goes away.
+    Nothing is missed from `since` on (Unix time). It is over after some minutes without
+    news, when the engine goes away, and when it is closed. Raises ContainerEngineError.
     """
-    filters = {"type": "container", "event": "die", "label": label}
+
+    def __init__(self, label: str, since: float) -> None:
+        filters = {"type": "container", "event": "die", "label": label}
+        with our_errors():
+            news: Any = _client(_NEWS).events
+            self._stream = news(since=f"{since:.3f}", filters=filters, decode=True)
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        """Name and exit code of each."""
+        with our_errors():
+            for event in self._stream:
+                about = event["Actor"]["Attributes"]
+                yield str(about["name"]), int(about.get("exitCode", 255))
+
+    def close(self) -> None:
+        """Let the reader end; from any thread."""
+        with suppress(OSError):  # it has ended by itself
+            self._stream.close()
+
+
+# -- Networks --------------------------------------------------------------------------
+
+
+def ensure_network(name: str) -> None:
+    """A bridge whose containers reach neither each other nor the world."""
+    options = {"com.docker.network.bridge.enable_icc": "false"}
     with our_errors():
-        for event in _client(_FOREVER).events(filters=filters, decode=True):
-            facts = event["Actor"]["Attributes"]
-            yield str(facts["name"]), int(facts.get("exitCode", 255))
-    raise ContainerEngineError("Docker has ended the stream of events.")
+        client = _client(_QUICK)
+        if not client.networks(names=[f"^{name}$"]):
+            client.create_network(
+                name, "bridge", options=options, internal=True, check_duplicate=True
+            )
+
+
+def remove_network(name: str) -> None:
+    """Remove a network unless it is in use; gone already is fine."""
+    with our_errors():
+        try:
+            _client(_QUICK).remove_network(name)
+        except docker.errors.APIError as error:
+            if error.status_code not in {403, 404}:
+                raise

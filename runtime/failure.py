@@ -59,14 +59,19 @@ def error_of(
     if outcome.stopped is Stopped.CANCELLED:
         return Abandoned("The client closed the connection; the function was stopped.")
     if outcome.oom:
-        used = f"The function used more than its {memory / sandbox.MEBIBYTE:g} MiB"
-        return OutOfMemory(f"{used} of memory. Raise `memory` in the manifest.")
+        return out_of_memory(memory)
     if outcome.exit_code == 0:
         return None
     return FunctionFailed(explain(outcome.exit_code, outcome.stderr, user))
 
 
-def explain(exit_code: int | None, stderr: bytes, user: str) -> str:
+def out_of_memory(memory: int) -> OutOfMemory:
+    """The error of a function that wanted more than `memory` bytes."""
+    used = f"The function used more than its {memory / sandbox.MEBIBYTE:g} MiB"
+    return OutOfMemory(f"{used} of memory. Raise `memory` in the manifest.")
+
+
+def explain(exit_code: int | None, stderr: bytes, user: str, when: str = "") -> str:
     """Why a program ended so, with a hint where it met a limit of ours."""
     log = stderr.lower()
     parts = [_EXITS.get(exit_code or 0, "")]
@@ -74,7 +79,7 @@ def explain(exit_code: int | None, stderr: bytes, user: str) -> str:
     if b"permission denied" in log and not user:
         parts.append(_NOBODY)
     reason = "; ".join(part for part in parts if part)
-    ended = f"The function ended with exit code {exit_code}"
+    ended = f"The function ended with exit code {exit_code}{when}"
     return f"{ended}: {reason}." if reason else f"{ended}."
 
 
@@ -93,6 +98,11 @@ def explain_start(said: str, port: int | None) -> str:
 
 def clean_log(outcome: Outcome) -> str:
     """The tail of standard error as text that can be stored and shown anywhere."""
-    text = outcome.stderr.decode("utf-8", "replace").replace("\r\n", "\n")
-    text = _CONTROLS.sub("", _ESCAPES.sub("", text))
+    text = clean(outcome.stderr)
     return f"…{text}" if outcome.stderr_cut and text else text
+
+
+def clean(said: bytes) -> str:
+    """What a program wrote as text that can be stored and shown anywhere."""
+    text = said.decode("utf-8", "replace").replace("\r\n", "\n")
+    return _CONTROLS.sub("", _ESCAPES.sub("", text))

@@ -9,29 +9,34 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
-from runtime import engine, recipe, removal
-from runtime.deaths import Deaths
-from runtime.doors import DoorLost, NotListening
-from runtime.errors import ContainerEngineError, FunctionFailed, OutOfMemory
+from runtime import engine, failure, recipe, removal, threads
+from runtime.container import phase
+from runtime.deaths import LABEL, Deaths
+from runtime.errors import ContainerEngineError, FunctionFailed
+from runtime.facts import Image
 from runtime.idle import IdleConnections
 from runtime.models import InstanceState
 from runtime.route import Route
-from runtime.sandboxes import Sandbox, Sandboxes
+from runtime.ways import NotListening, Way, Ways
 
 if TYPE_CHECKING:
     from runtime.fleet import Fleet
 
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
-LABEL = "zerverless.gateway"
 LOG_LINES = 100
+_LOG_MAX = 64 * 1024
 # A connection to a port that listens takes no time; a frozen machine may.
 _CONNECT_SECONDS = 5.0
+# The connection that proved it ready waits so long to be used: servers close one on
+# which nothing comes.
+_FIRST_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +47,7 @@ class Instance:
     fleet: Fleet
 
     def __init__(
-        self, route: Route, name: str, sandbox: Sandbox, deaths: Deaths
+        self, route: Route, name: str, way: Way, deaths: Deaths, image: Image
     ) -> None:
         self.route = route
         self.name = name
@@ -52,38 +57,52 @@ class Instance:
         self.last_used = self.ready_at = monotonic()
         self.started_at = time()
         self.cold_ms: float | None = None
+        self.phases: dict[str, float] = {}  # of its start, in milliseconds
         self.on_exit: Callable[[Instance, FunctionFailed], None] = _ignore
-        self._sandbox = sandbox
+        self._way = way
         self._deaths = deaths
+        self._image = image
         self._first: socket.socket | None = None
         self._exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._ending = self._is_frozen = False
+        self._telling: asyncio.Task[None] | None = None
+        self._is_started = self._is_frozen = self._ending = False
 
     @classmethod
     async def start(
-        cls, route: Route, owner: str, sandboxes: Sandboxes, deaths: Deaths
+        cls, route: Route, owner: str, ways: Ways, deaths: Deaths
     ) -> Instance:
         """An instance whose port takes connections.
 
         Raises FunctionFailed (it crashed, or does not listen; `reason` is for its
         owner's eyes), ImageMissing and ContainerEngineError.
         """
-        image = await asyncio.to_thread(recipe.runnable, route.image_id)
-        sandbox = await sandboxes.take()
+        phases: dict[str, float] = {}
+        image = await threads.run(recipe.runnable, route.image_id)
         name = recipe.name(owner, f"server{secrets.token_hex(6)}")
-        instance = cls(route, name, sandbox, deaths)
-        config = _config(route, image, sandbox.name, owner)
+        with phase(phases, "way"):
+            way = await ways.take(name)
+        instance = cls(route, name, way, deaths, image)
+        instance.phases = phases
         try:
-            await asyncio.to_thread(engine.create, name, config)
-            deaths.watch(name, instance._has_exited)
-            sandbox.door.on_lost = instance._door_lost
-            await asyncio.to_thread(engine.start, name)
-            await instance._listen()
+            await instance._start(_config(route, image, way.network, owner))
         except BaseException:
-            deaths.forget(name)
             instance._discard()
             raise
         return instance
+
+    async def _start(self, config: dict[str, Any]) -> None:
+        with phase(self.phases, "create"):
+            await threads.run_or_undo(
+                partial(engine.create, self.name, config),
+                partial(engine.remove, self.name),
+            )
+        self._deaths.watch(self.name, self._has_exited)
+        self._way.when_lost(self._has_lost_way)
+        with phase(self.phases, "start"):
+            await threads.run(engine.start, self.name)
+        with phase(self.phases, "ready"):
+            await self._listen()
+        self._is_started = True
 
     async def connect(self) -> socket.socket:
         """A new connection to its port; FunctionFailed where it takes none."""
@@ -91,34 +110,33 @@ class Instance:
         if first is not None:
             return first
         try:
-            return await self._sandbox.door.open(self._port, _CONNECT_SECONDS)
+            return await self._way.open(self._port, _CONNECT_SECONDS)
         except NotListening as error:
             raise FunctionFailed("The function takes no connection.") from error
-        except DoorLost as error:
-            raise FunctionFailed("The function's sandbox has ended.") from error
+        except ContainerEngineError as error:
+            raise FunctionFailed("The function has ended.") from error
 
     async def pause(self) -> None:
         """Freeze it; raises ContainerEngineError."""
-        self.idle.close()
+        self._close_connections()
         self._is_frozen = True
-        await asyncio.to_thread(engine.pause, self.name)
+        await threads.run(engine.pause, self.name)
 
     async def resume(self) -> None:
         """Let it go on; raises ContainerEngineError."""
-        await asyncio.to_thread(engine.resume, self.name)
+        await threads.run(engine.resume, self.name)
         self._is_frozen = False
 
     async def stop(self, grace: float = GRACE) -> None:
-        """SIGTERM, a grace, then its end and its sandbox's."""
+        """SIGTERM, a grace, then its end and that of its way; ContainerEngineError."""
         self._ending = True
-        self.idle.close()
+        self._close_connections()
         if not self._exited.done() and await self._is_thawed():
-            await asyncio.to_thread(engine.kill, self.name, "SIGTERM")
+            await threads.run(engine.kill, self.name, "SIGTERM")
             await asyncio.wait([self._exited], timeout=grace)
         self._deaths.forget(self.name)
-        await asyncio.to_thread(engine.remove, self.name)
-        self._close_first()
-        self._sandbox.discard()
+        await threads.run(engine.remove, self.name)
+        self._way.discard()
 
     async def _is_thawed(self) -> bool:
         """Whether it can hear a signal, thawed for it if need be."""
@@ -134,76 +152,125 @@ class Instance:
         assert self.route.config.port is not None
         return self.route.config.port
 
+    # -- getting ready ----------------------------------------------------------------
+
     async def _listen(self) -> None:
         """Return when the port takes a connection; the first one is kept."""
         patience = settings.ZERVERLESS_COLD_START_TIMEOUT
-        opening = asyncio.ensure_future(self._sandbox.door.open(self._port, patience))
-        first: set[asyncio.Future[Any]] = {opening, self._exited}
+        opening = asyncio.ensure_future(self._way.open(self._port, patience))
+        either: set[asyncio.Future[Any]] = {opening, self._exited}
         try:
-            await asyncio.wait(first, return_when="FIRST_COMPLETED")
+            await asyncio.wait(either, return_when="FIRST_COMPLETED")
             if self._exited.done():
                 raise await self._failure(self._exited.result())
-            self._first = opening.result()
-        except NotListening:
-            text = (
-                f"The function did not listen on $PORT ({self._port}) in {patience} s."
-            )
-            raise await self._with_logs(FunctionFailed(text)) from None
+            self._keep_first(opening.result())
+        except NotListening as error:
+            raise await self._deaf(str(error), patience) from None
         finally:
             if not opening.done():
                 opening.cancel()
             elif self._first is None and not opening.exception():
                 opening.result().close()
 
-    async def _failure(self, code: int) -> FunctionFailed:
-        """Why it ended, with the last of what it said."""
-        found = await asyncio.to_thread(engine.state, self.name)
-        if found is not None and found.was_oom:
-            return await self._with_logs(
-                OutOfMemory("The function ran out of memory while it started.")
-            )
-        text = f"The function ended with exit code {code} before it listened on $PORT"
-        return await self._with_logs(FunctionFailed(f"{text} ({self._port})."))
-
-    async def _with_logs(self, error: FunctionFailed) -> FunctionFailed:
-        said = await asyncio.to_thread(engine.logs, self.name, LOG_LINES)
-        error.reason = said.decode("utf-8", "replace")
-        return error
-
-    def _has_exited(self, code: int) -> None:
-        if not self._exited.done():
-            self._exited.set_result(code)
-        self._died(f"It ended with exit code {code}.")
-
-    def _door_lost(self) -> None:
-        self._died("Its sandbox has ended.")
-
-    def _died(self, reason: str) -> None:
-        if self._ending:
-            return
-        if self.state is not InstanceState.STARTING:
-            self._ending = True
-            log.warning("%s of %s: %s", self.name, self.route.path, reason)
-            self.on_exit(self, FunctionFailed(f"The function has crashed. {reason}"))
-
-    def _discard(self) -> None:
-        """Undo a start that failed."""
-        self._ending = True
-        self._close_first()
-        removal.soon(engine.remove, self.name)
-        self._sandbox.discard()
+    def _keep_first(self, connection: socket.socket) -> None:
+        self._first = connection
+        loop = asyncio.get_running_loop()
+        loop.call_later(_FIRST_SECONDS, self._close_first)
 
     def _close_first(self) -> None:
         if self._first is not None:
             self._first.close()
             self._first = None
 
+    def _close_connections(self) -> None:
+        self.idle.close()
+        self._close_first()
 
-def _config(
-    route: Route, image: engine.Image, sandbox: str, owner: str
-) -> dict[str, Any]:
+    def _discard(self) -> None:
+        """Undo a start that failed."""
+        self._ending = True
+        self._deaths.forget(self.name)
+        self._close_first()
+        removal.later(engine.remove, self.name)
+        self._way.discard()
+
+    # -- the end ----------------------------------------------------------------------
+
+    def _has_exited(self, code: int) -> None:
+        if not self._exited.done():
+            self._exited.set_result(code)
+        self._tell(self._failure(code))
+
+    def _has_lost_way(self) -> None:
+        self._tell(_lost())
+
+    def _tell(self, why: Coroutine[Any, Any, FunctionFailed]) -> None:
+        """Say once that it is no use any more, unless we wanted it so."""
+        if self._ending or not self._is_started:
+            why.close()
+            return
+        self._ending = True
+        self._telling = asyncio.get_running_loop().create_task(self._report(why))
+
+    async def _report(self, why: Coroutine[Any, Any, FunctionFailed]) -> None:
+        error = await why
+        log.warning("%s of %s: %s", self.name, self.route.path, error)
+        self.on_exit(self, error)
+
+    async def _failure(self, code: int) -> FunctionFailed:
+        """Why it ended, with the last of what it said."""
+        when = (
+            "" if self._is_started else f" before it listened on $PORT ({self._port})"
+        )
+        try:
+            was_oom = await threads.run(engine.was_oom, self.name, code)
+            said = await self._last_words()
+        except ContainerEngineError:
+            was_oom, said = False, b""
+        if was_oom:
+            error: FunctionFailed = failure.out_of_memory(self.route.config.memory)
+        else:
+            user = self._image.user
+            error = FunctionFailed(failure.explain(code, said, user, when))
+        error.reason = failure.clean(said)
+        return error
+
+    async def _deaf(self, where: str, patience: float) -> FunctionFailed:
+        """It lives, but does not listen."""
+        error = FunctionFailed(
+            f"The function did not listen on $PORT ({self._port}){where} "
+            f"within {patience:g} s."
+        )
+        error.reason = failure.clean(await self._last_words())
+        return error
+
+    async def _last_words(self) -> bytes:
+        said = await threads.run(engine.logs, self.name, LOG_LINES, times=False)
+        return said[-_LOG_MAX:]
+
+
+def _config(route: Route, image: Image, network: str, owner: str) -> dict[str, Any]:
+    config = recipe.config(route, image, _environment(route))
+    config["Labels"][LABEL] = owner
+    config["AttachStdout"] = config["AttachStderr"] = False
+    # The network is the way's; so is the name of a host it shares.
+    del config["NetworkDisabled"]
+    if network.startswith("container:"):
+        del config["Hostname"]
+    config["HostConfig"] |= {
+        "NetworkMode": network,
+        "LogConfig": {
+            "Type": "json-file",
+            "Config": {"max-size": "1m", "max-file": "1"},
+        },
+    }
+    return config
+
+
+def _environment(route: Route) -> dict[str, str]:
+    """The variables of docs/functions.md."""
     service = f"{route.namespace}{route.path}".strip("/").replace("/", "-")
-    environment = {
+    return {
         **recipe.own(route),
         "PORT": str(route.config.port),
         "K_SERVICE": service,
@@ -214,19 +281,10 @@ def _config(
         "ZERVERLESS_DEPLOYMENT": str(route.number),
         "ZERVERLESS_COMMIT": route.commit,
     }
-    config = recipe.config(route, image, environment)
-    config["Labels"][LABEL] = owner
-    # The sandbox's, with its /etc/hosts and its host name.
-    del config["NetworkDisabled"], config["Hostname"]
-    config["AttachStdout"] = config["AttachStderr"] = False
-    config["HostConfig"] |= {
-        "NetworkMode": f"container:{sandbox}",
-        "LogConfig": {
-            "Type": "json-file",
-            "Config": {"max-size": "1m", "max-file": "1"},
-        },
-    }
-    return config
+
+
+async def _lost() -> FunctionFailed:
+    return FunctionFailed("The function's sandbox has ended.")
 
 
 def _ignore(_instance: Instance, _error: FunctionFailed) -> None:

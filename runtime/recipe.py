@@ -7,6 +7,7 @@ from typing import Any
 from runtime import engine, sandbox
 from runtime.environment import is_reserved
 from runtime.errors import FunctionFailed
+from runtime.facts import Image
 from runtime.route import Route
 
 
@@ -16,7 +17,7 @@ def name(owner: str, suffix: str) -> str:
     return engine.container_name(installation, gateway, suffix)
 
 
-def runnable(image_id: str) -> engine.Image:
+def runnable(image_id: str) -> Image:
     """The image of a deployment; FunctionFailed where it cannot be run at all."""
     image = engine.image(image_id)
     problem = sandbox.refusal(
@@ -29,7 +30,7 @@ def runnable(image_id: str) -> engine.Image:
 
 def config(
     route: Route,
-    image: engine.Image,
+    image: Image,
     environment: dict[str, str],
     *,
     reads_body: bool = False,

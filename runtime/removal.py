@@ -27,11 +27,15 @@ def soon(remove: Callable[[str], None], name: str) -> None:
     """Have `remove(name)` called on another thread, or here when many are waiting."""
     with _lock:
         if len(_pending) < _BACKLOG:
-            future = _pool().submit(_remove, remove, name)
-            _pending.add(future)
-            future.add_done_callback(_pending.discard)
+            _submit(remove, name)
             return
     _remove(remove, name)
+
+
+def later(remove: Callable[[str], None], name: str) -> None:
+    """The same, never here: for an event loop, which must not wait."""
+    with _lock:
+        _submit(remove, name)
 
 
 def drain(timeout: float = 30) -> bool:
@@ -39,6 +43,12 @@ def drain(timeout: float = 30) -> bool:
     with _lock:
         waiting = set(_pending)
     return not wait(waiting, timeout).not_done
+
+
+def _submit(remove: Callable[[str], None], name: str) -> None:
+    future = _pool().submit(_remove, remove, name)
+    _pending.add(future)
+    future.add_done_callback(_pending.discard)
 
 
 def _pool() -> ThreadPoolExecutor:

@@ -12,20 +12,24 @@ import logging
 import os
 import secrets
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
 from applications.errors import ZerverlessError
-from runtime import engine, files, recipe, removal
-from runtime.doors import MOUNT, SOCKET, Door, DoorLost, Doors
+from runtime import engine, files, recipe, removal, threads
+from runtime.deaths import LABEL, Deaths
+from runtime.doors import MOUNT, SOCKET, Door, Doors
 from runtime.errors import ContainerEngineError
+from runtime.ways import WayLost
 
 PROGRAM = settings.BASE_DIR / "runtime" / "door" / "door"
 _MEMORY = 8 << 20  # the least an engine takes is 6 MiB; the door needs less than one
 _ARRIVAL_SECONDS = 10.0
-_AGAIN = 5.0  # seconds until a sandbox that could not be started is tried again
 
 log = logging.getLogger(__name__)
 
@@ -36,56 +40,75 @@ class NoDoor(ContainerEngineError):
 
 @dataclass(eq=False)
 class Sandbox:
-    """A running sandbox and its door."""
+    """A running sandbox and its door: the way into the container that joins it."""
 
     name: str
     door: Door
 
+    @property
+    def network(self) -> str:
+        return f"container:{self.name}"
+
+    def when_lost(self, tell: Callable[[], None]) -> None:
+        self.door.on_lost = tell
+
+    async def open(self, port: int, seconds: float) -> Any:
+        return await self.door.open(port, seconds)
+
     def discard(self) -> None:
-        """Have it removed; what runs in its namespace has to be gone before."""
         self.door.close()
-        removal.soon(engine.remove, self.name)
+        removal.later(engine.remove, self.name)
 
 
 class Sandboxes:
     """The sandboxes of one gateway, and those that wait."""
 
-    def __init__(self, owner: str, doors: Doors, ahead: int) -> None:
+    def __init__(self, owner: str, directory: Path, deaths: Deaths, ahead: int) -> None:
         self._owner = owner
-        self._doors = doors
+        self._doors = Doors(directory)
+        self._deaths = deaths
         self._ahead = ahead
         self._ready: deque[Sandbox] = deque()
         self._filling: asyncio.Task[None] | None = None
         self._image = ""
         self._is_stopped = False
 
-    async def take(self) -> Sandbox:
-        """A sandbox of one's own, at once if one waits. Raises NoDoor, DoorLost and
-        ContainerEngineError."""
+    async def open(self) -> None:
+        """Listen, and see that a sandbox reaches us; it will be the first one taken.
+
+        Raises OSError, NoDoor, WayLost and ContainerEngineError.
+        """
+        self._doors.start()
+        self._ready.append(await self._start())
+        self._refill()
+
+    async def take(self, name: str) -> Sandbox:
+        """A sandbox of one's own, at once if one waits."""
         while self._ready:
             sandbox = self._ready.popleft()
-            self.refill()
             if not sandbox.door.is_lost:
-                return sandbox
+                break
             sandbox.discard()
-        sandbox = await self._start()
-        self.refill()
+        else:
+            sandbox = await self._start()
+        self._refill()
         return sandbox
 
-    def refill(self) -> None:
-        """Start what is missing, in the background and one after the other."""
-        lacks = len(self._ready) < self._ahead and not self._is_stopped
-        if lacks and (self._filling is None or self._filling.done()):
-            self._filling = asyncio.get_running_loop().create_task(self._fill())
-
     async def stop(self) -> None:
-        """Discard those that wait."""
+        """Discard those that wait; all doors close."""
         self._is_stopped = True
         if self._filling is not None:
             self._filling.cancel()
             await asyncio.wait([self._filling])
         while self._ready:
             self._ready.popleft().discard()
+        self._doors.stop()
+
+    def _refill(self) -> None:
+        """Start what is missing, in the background and one after the other."""
+        lacks = len(self._ready) < self._ahead and not self._is_stopped
+        if lacks and (self._filling is None or self._filling.done()):
+            self._filling = asyncio.get_running_loop().create_task(self._fill())
 
     async def _fill(self) -> None:
         while len(self._ready) < self._ahead:
@@ -96,23 +119,31 @@ class Sandboxes:
                 return
 
     async def _start(self) -> Sandbox:
-        image = self._image or await asyncio.to_thread(_image)
-        self._image = image
+        self._image = self._image or await threads.run(_image)
         name = recipe.name(self._owner, f"sandbox{secrets.token_hex(6)}")
         token = self._doors.expect()
-        config = _config(image, str(self._doors.directory), token)
+        config = _config(self._image, str(self._doors.directory), token)
+        config["Labels"] = {LABEL: self._owner}
         try:
-            await asyncio.to_thread(engine.create, name, config)
-            await asyncio.to_thread(engine.start, name)
-            return Sandbox(name, await self._doors.arrival(token, _ARRIVAL_SECONDS))
+            await threads.run_or_undo(
+                partial(engine.create, name, config), partial(engine.remove, name)
+            )
+            self._deaths.watch(name, partial(self._never_came, token))
+            await threads.run(engine.start, name)
+            door = await self._doors.arrival(token, _ARRIVAL_SECONDS)
         except BaseException as error:
-            self._doors.forget(token)
-            removal.soon(engine.remove, name)
-            if isinstance(error, ContainerEngineError) and not isinstance(
-                error, DoorLost
-            ):
+            removal.later(engine.remove, name)
+            if not isinstance(error, WayLost):
                 self._image = ""  # somebody may have removed it
             raise
+        finally:
+            self._doors.forget(token)
+            self._deaths.forget(name)
+        return Sandbox(name, door)
+
+    def _never_came(self, token: str, code: int) -> None:
+        error = WayLost(f"A sandbox's door ended with exit code {code}.")
+        self._doors.refuse(token, error)
 
 
 def _image() -> str:
@@ -123,7 +154,7 @@ def _image() -> str:
         raise NoDoor("The door is missing: run scripts/door.") from None
     digest = hashlib.sha256(program).hexdigest()[:12]
     return engine.import_image(
-        f"{settings.DOCKER_IMAGE_PREFIX}-door",
+        f"{settings.DOCKER_IMAGE_PREFIX}/door",
         digest,
         files.archive("door", program),
         ['ENTRYPOINT ["/door"]'],
@@ -132,6 +163,7 @@ def _image() -> str:
 
 def _config(image: str, directory: str, token: str) -> dict[str, Any]:
     """As little as there can be: one program, one directory it may only look into."""
+    mount = {"Type": "bind", "Source": directory, "Target": MOUNT, "ReadOnly": True}
     return {
         "Image": image,
         "Cmd": [f"{MOUNT}/{SOCKET}", token],
@@ -142,6 +174,7 @@ def _config(image: str, directory: str, token: str) -> dict[str, Any]:
             # Not without a network at all: the engine then makes no /etc/hosts, and
             # the function that joins would not know `localhost`.
             "NetworkMode": "none",
+            "Sysctls": _sysctls(),
             "Memory": _MEMORY,
             "MemorySwap": _MEMORY,
             "PidsLimit": 4,
@@ -151,6 +184,13 @@ def _config(image: str, directory: str, token: str) -> dict[str, Any]:
             "IpcMode": "private",
             "RestartPolicy": {"Name": "no"},
             "LogConfig": {"Type": "none", "Config": {}},
-            "Binds": [f"{directory}:{MOUNT}:ro"],
+            # Unlike a bind, a mount whose source is not there makes no directory.
+            "Mounts": [mount],
         },
     }
+
+
+def _sysctls() -> dict[str, str]:
+    """The engine switches IPv6 off, but /etc/hosts calls ::1 localhost all the same."""
+    has_ipv6 = Path("/proc/sys/net/ipv6").exists()
+    return {"net.ipv6.conf.lo.disable_ipv6": "0"} if has_ipv6 else {}

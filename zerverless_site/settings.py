@@ -169,6 +169,12 @@ ZERVERLESS_SANDBOXES_AHEAD = read.integer(
     0,
     64,
 )
+ZERVERLESS_DOORS_DIR = read.text(
+    "ZERVERLESS_DOORS_DIR",
+    "",
+    "A directory that Docker sees under the same path, where that is not so of the "
+    "data directory; for sockets.",
+)
 ZERVERLESS_INSTANCE_CONCURRENCY = read.integer(
     "ZERVERLESS_INSTANCE_CONCURRENCY",
     "32",

@@ -16,6 +16,7 @@ from pytest_django.fixtures import Settings
 
 from runtime import engine, removal
 from runtime.errors import ContainerEngineError, ImageMissing
+from runtime.facts import Container
 from runtime.invoke import Answer
 from tests.fixtures.functions import (
     SDK_LEAVES_SOCKETS,
@@ -37,7 +38,7 @@ def in_background(runner: Runner, what: str, **config: Any) -> Future[Answer]:
     return future
 
 
-def running(runner: Runner) -> list[engine.Container]:
+def running(runner: Runner) -> list[Container]:
     return engine.list_ours(runner.installation)
 
 
