@@ -153,7 +153,7 @@ class Instance(models.Model):
     @property
     def short_name(self) -> str:
         """What tells it from others of its gateway."""
-        return self.name.rpartition("-")[2]
+        return self.name.rpartition("-")[2].removeprefix("server")
 
 
 class TrafficMinute(models.Model):
