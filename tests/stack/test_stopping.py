@@ -24,17 +24,10 @@ spec:
 
 def containers(stack: Stack) -> list[str]:
     """Every container of this installation, running or not."""
-    name = stack.shell(INSTALLATION)
-    filters = f"name=zerverless-{name}-"
+    filters = f"name=zerverless-{stack.installation}-"
     listing = ["docker", "ps", "--all", "--quiet", "--filter", filters]
     done = subprocess.run(listing, capture_output=True, text=True, check=True)
     return done.stdout.split()
-
-
-INSTALLATION = """
-from runtime.models import Installation
-print(Installation.current().name)
-"""
 
 
 def test_ctrl_c_leaves_nothing_behind(stack: Stack, git_server: GitServer) -> None:
@@ -52,6 +45,6 @@ def test_ctrl_c_leaves_nothing_behind(stack: Stack, git_server: GitServer) -> No
     assert stack.process.returncode == 0
     assert [pid for pid in everyone if Path(f"/proc/{pid}").exists()] == []
     assert containers(stack) == []
-    name = stack.shell(INSTALLATION)
-    listing = ["docker", "volume", "ls", "--quiet", "--filter", f"name={name}"]
+    filters = f"name={stack.installation}"
+    listing = ["docker", "volume", "ls", "--quiet", "--filter", filters]
     assert subprocess.run(listing, capture_output=True, check=True).stdout == b""
