@@ -21,6 +21,8 @@ class Backoff:
 
     def failed(self, error: InvocationError, now: float) -> None:
         """Note one more, and what to tell who asks until the next try."""
+        if not self.is_over(now):
+            return  # it was started together with the one that failed before
         if not self.remembers(now):
             self._failures = 0
         delay = min(FIRST * 2**self._failures, MOST)

@@ -219,6 +219,13 @@ def test_the_time_between_tries_doubles_up_to_a_limit() -> None:
     assert tries.is_over(now + 100.6), "long ago is forgotten"
 
 
+def test_several_that_fail_together_count_once() -> None:
+    tries = backoff.Backoff()
+    for _ in range(4):
+        tries.failed(FunctionFailed("no"), 100.0)
+    assert tries.is_over(100.5)
+
+
 def test_one_crash_may_be_chance_a_second_is_not() -> None:
     tries = backoff.Backoff()
     tries.crashed(FunctionFailed("no"), 100.0)
