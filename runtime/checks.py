@@ -22,6 +22,7 @@ from django.conf import settings
 from applications.positions import visible
 from applications.spec import Check
 from runtime import http_request
+from runtime.errors import ContainerEngineError, InvocationError, Unavailable
 from runtime.invoke import Request, invoke
 from runtime.route import Route
 
@@ -84,6 +85,8 @@ async def ask(
             await _exchange(await connect(), _head(route, check), reader)
     except TimeoutError:
         reader.got.problem = f"it did not end within {seconds:g} s"
+    except InvocationError as error:
+        reader.got.problem = error.message.rstrip(".")
     except (OSError, httptools.HttpParserError) as error:
         reader.got.problem = f"it broke off: {error}"
     reader.got.seconds = time.perf_counter() - started
@@ -159,12 +162,17 @@ def _head(route: Route, check: Check) -> bytes:
 
 
 def run(route: Route, check: Check, owner: str, stop: threading.Event) -> Got:
-    """Run the function once for this check, as the gateway does for a request."""
+    """Run the function once for this check, as the gateway does for a request.
+
+    Raises ContainerEngineError where that says nothing about the function.
+    """
     started = time.perf_counter()
     answer = invoke(route, _request(route, check), owner, stop)
     seconds = time.perf_counter() - started
+    if isinstance(answer.error, Unavailable):
+        raise ContainerEngineError(answer.error.message)
     if answer.error is not None:
-        return Got(problem=answer.error.message, seconds=seconds)
+        return Got(problem=answer.error.message.rstrip("."), seconds=seconds)
     return Got(answer.status, bytearray(answer.body), seconds=seconds)
 
 

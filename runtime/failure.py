@@ -83,17 +83,15 @@ def explain(exit_code: int | None, stderr: bytes, user: str, when: str = "") -> 
     return f"{ended}: {reason}." if reason else f"{ended}."
 
 
-def explain_start(said: str, port: int | None) -> str:
-    """What to do about a server that did not get ready, as far as its words tell."""
-    others = [int(found) for found in _LISTENS.findall(said) if int(found) != port]
-    if others:
-        return (
-            f" It says that it listens on {others[-1]}: write port: {others[-1]}, or "
-            "have it listen on $PORT."
-        )
-    log = said.lower().encode()
-    hints = [hint for mark, hint in _HINTS if mark in log][:1]
-    return f" Note: {hints[0]}." if hints else ""
+def elsewhere(said: str, port: int | None) -> str:
+    """What to do about a server that says it listens on another port than `port`."""
+    others = [found for found in _LISTENS.findall(said) if int(found) != port]
+    if not others:
+        return ""
+    return (
+        f" It says that it listens on {others[-1]}: write port: {others[-1]} in the "
+        "manifest, or have it listen on $PORT."
+    )
 
 
 def clean_log(outcome: Outcome) -> str:

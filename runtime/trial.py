@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 
@@ -25,19 +24,20 @@ from builds.errors import BuildCancelled, BuildError
 from builds.log import Writer
 from builds.make import Watch
 from builds.models import Build
-from runtime import checks, deploy, engine, failure, routes
+from runtime import checks, deploy, engine, failure, routes, threads
 from runtime.checks import Got
-from runtime.deaths import Deaths
-from runtime.doors import Doors
-from runtime.errors import FunctionFailed
-from runtime.instance import LABEL, Instance
+from runtime.errors import ContainerEngineError, FunctionFailed, Unavailable
+from runtime.instance import Instance
 from runtime.presence import Presence, present
 from runtime.route import Route
-from runtime.sandboxes import Sandboxes
+from runtime.starter import Starter
 
 START, CHECK = "Start", "Check"
 _LOOK = 0.1  # seconds between two looks for what ends it early
 _LINES = 50  # of what a function said, in the log of its build
+_GRACE = 1.0  # seconds an instance gets to end: nobody waits for an answer of it
+_NEWS = 0.5  # seconds within which we hear of its end
+_T = TypeVar("_T")
 
 
 class TrialFailed(BuildError):
@@ -126,53 +126,14 @@ class Trial:
 
     def run(self) -> None:
         """Try it; raises TrialFailed, Stopped and PlatformError."""
-        if self.route.is_server:
-            asyncio.run(self._until_stopped(self._as_server()))
-            return
-        self._begin(CHECK)
-        for number, check in enumerate(self.checks):
-            got = checks.run(self.route, check, self.owner, self.stop)
-            self._judge(number, check, got)
-        self._end()
-
-    async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
-        trying = asyncio.create_task(work)
-        while not trying.done():
-            await asyncio.wait([trying], timeout=_LOOK)
-            if self.stop.is_set():
-                trying.cancel()
-                await asyncio.wait([trying])
-                raise Stopped
-        trying.result()
-
-    async def _as_server(self) -> None:
-        self._begin(START)
-        async with _launching(self.owner) as launch:
-            try:
-                instance = await launch(self.route)
-            except FunctionFailed as error:
-                raise self._not_started(error) from error
-            try:
-                self.said.put(f"It listens on port {self.route.config.port}.")
-                self._end()
-                await self._check_server(instance)
-            finally:
-                await instance.stop()
-
-    async def _check_server(self, instance: Instance) -> None:
-        if self.checks:
-            self._begin(CHECK)
         try:
-            for number, check in enumerate(self.checks):
-                seconds = self.route.config.timeout
-                got = await checks.ask(instance.connect, self.route, check, seconds)
-                self._judge(number, check, got)
+            if self.route.is_server:
+                asyncio.run(self._as_server())
+            else:
+                self._run_once_each()
         except TrialFailed:
-            said = await asyncio.to_thread(engine.logs, instance.name, _LINES)
-            self._quote(said.decode("utf-8", "replace"))
+            self.said.put("<== failed")
             raise
-        if self.checks:
-            self._end()
 
     def tell(self, log: Writer) -> None:
         """Write what was said since the last time."""
@@ -182,6 +143,69 @@ class Trial:
         except Empty:
             return
 
+    def _run_once_each(self) -> None:
+        self._begin(CHECK)
+        for number, check in enumerate(self.checks):
+            got = checks.run(self.route, check, self.owner, self.stop)
+            if self.stop.is_set():
+                raise Stopped
+            self._judge(number, check, got)
+        self._end()
+
+    async def _as_server(self) -> None:
+        self._begin(START)
+        async with Starter(self.owner, ahead=0) as starter:
+            instance = await self._until_stopped(self._start(starter))
+            try:
+                self._end()
+                if self.checks:
+                    await self._until_stopped(self._ask(instance))
+            finally:
+                await instance.stop(_GRACE)
+
+    async def _until_stopped(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """What it returns; Stopped, after it was cancelled, when we are told to end."""
+        working = asyncio.create_task(work)
+        while not (working.done() or self.stop.is_set()):
+            await asyncio.wait([working], timeout=_LOOK)
+        if not working.done():
+            working.cancel()
+            await asyncio.wait([working])
+        if working.cancelled():
+            raise Stopped
+        return working.result()
+
+    async def _start(self, starter: Starter) -> Instance:
+        try:
+            instance = await starter.start(self.route)
+        except Unavailable as error:  # its image was removed behind our back
+            raise ContainerEngineError(error.message) from error
+        except FunctionFailed as error:
+            said = self._quote(error.reason)
+            last = f" It said: {' / '.join(said[-3:])}" if said else ""
+            hint = failure.elsewhere(error.reason, self.route.config.port)
+            message = f"{error.message}{hint}{last}"
+            raise TrialFailed(message, "trial:start", START) from error
+        self.said.put(f"It listens on port {self.route.config.port}.")
+        return instance
+
+    async def _ask(self, instance: Instance) -> None:
+        self._begin(CHECK)
+        seconds = self.route.config.timeout
+        ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        instance.on_exit = lambda _, error: ended.set_result(error.message)
+        try:
+            for number, check in enumerate(self.checks):
+                got = await checks.ask(instance.connect, self.route, check, seconds)
+                if not got.status:
+                    got.problem += await _how_it_ended(ended)
+                self._judge(number, check, got)
+        except TrialFailed:
+            said = await threads.run(engine.logs, instance.name, _LINES, times=False)
+            self._quote(failure.clean(said))
+            raise
+        self._end()
+
     def _begin(self, step: str) -> None:
         self.step, self._since = step, time.perf_counter()
         self.said.put(f"==> {step}")
@@ -190,42 +214,21 @@ class Trial:
         self.said.put(f"<== {time.perf_counter() - self._since:.2f} s")
 
     def _judge(self, number: int, check: Check, got: Got) -> None:
-        if self.stop.is_set():
-            raise Stopped
         self.said.put(f"{check}: {got}")
         problem = checks.problem_of(check, got)
         if problem:
-            self.said.put("<== failed")
             message = f"checks[{number}], {check}: {problem}."
             raise TrialFailed(message, "trial:check", CHECK)
 
-    def _not_started(self, error: FunctionFailed) -> TrialFailed:
-        said = self._quote(error.reason)
-        self.said.put("<== failed")
-        hint = failure.explain_start(error.reason, self.route.config.port)
-        last = f" It said: {' / '.join(said[-3:])}" if said else " It said nothing."
-        return TrialFailed(f"{error.message}{hint}{last}", "trial:start", START)
-
     def _quote(self, text: str) -> list[str]:
-        """Put what the function said into the log; its lines."""
+        """Put what the function said last into the log; its lines."""
         lines = [line for line in text.splitlines() if line.strip()][-_LINES:]
         for line in lines:
             self.said.put(f"| {line}")
         return lines
 
 
-@asynccontextmanager
-async def _launching(
-    owner: str,
-) -> AsyncIterator[Callable[[Route], Coroutine[Any, Any, Instance]]]:
-    """What starts an instance, for as long as it is needed here."""
-    doors = Doors(settings.RUN_DIR / f"trial-{owner.rpartition('-')[2]}")
-    sandboxes = Sandboxes(owner, doors, 0)
-    deaths = Deaths(f"{LABEL}={owner}")
-    doors.start()
-    try:
-        yield lambda route: Instance.start(route, owner, sandboxes, deaths)
-    finally:
-        await sandboxes.stop()
-        deaths.stop()
-        doors.stop()
+async def _how_it_ended(ended: asyncio.Future[str]) -> str:
+    """Why an instance gave no answer, where that is because it has ended."""
+    await asyncio.wait([ended], timeout=_NEWS)
+    return f". {ended.result().rstrip('.')}" if ended.done() else ""

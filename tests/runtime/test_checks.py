@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import threading
 from collections.abc import Callable
@@ -14,8 +15,9 @@ import pytest
 from applications.spec import Check
 from runtime import checks
 from runtime.checks import Got
+from runtime.errors import ContainerEngineError
 from runtime.route import Route, RouteConfig
-from tests.fixtures.functions import Runner, image_of
+from tests.fixtures.functions import SDK_LEAVES_SOCKETS, Runner, image_of
 
 ROUTE = Route(1, 0, 3, "alice", "/api", "sha256:0", "c0ffee")
 ROOT = Check("GET", "/")
@@ -212,3 +214,17 @@ def test_a_function_that_gives_no_answer_is_told(
     route = replace(ROUTE, image_id=image, config=RouteConfig(timeout=1))
     got = checks.run(route, ROOT, runner.owner, stop())
     assert problem in checks.problem_of(ROOT, got)
+
+
+@SDK_LEAVES_SOCKETS
+@pytest.mark.parametrize("lost", ["the engine", "the image"])
+def test_a_fault_of_ours_is_not_the_functions(
+    runner: Runner, settings: Any, lost: str
+) -> None:
+    host = settings.DOCKER_HOST
+    if lost == "the engine":
+        settings.DOCKER_HOST = "unix:///nonexistent/docker.sock"
+    with pytest.raises(ContainerEngineError):
+        checks.run(ROUTE, ROOT, runner.owner, threading.Event())
+    gc.collect()
+    settings.DOCKER_HOST = host

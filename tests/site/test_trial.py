@@ -14,7 +14,7 @@ from builds import build as work
 from builds import engine, log
 from builds.models import Build
 from runtime import engine as containers
-from runtime import removal, routes
+from runtime import failure, removal, routes
 from runtime.models import Deployment, Gateway, Installation
 from tests.fixtures.functions import wait_until
 from tests.fixtures.git import GitServer, Repository
@@ -68,7 +68,9 @@ def push(application: Application) -> Build | None:
     pipeline.reconcile(sync.pk)
     while Build.objects.filter(state=State.QUEUED).exists():
         pipeline.run_builds()
-    return sync.builds.select_related("function").first()
+    build: Build | None = sync.builds.select_related("function").first()
+    assert build is None or build.attempt <= 1, text(build)
+    return build
 
 
 def live() -> Deployment:
@@ -154,6 +156,12 @@ FAILURES: dict[str, tuple[dict[str, str], str, str, list[str]]] = {
         "Start",
         ["8080", "5000"],
     ),
+    "it crashes when it is asked": (
+        files("nc -l -p $PORT -e true; exit 5", f"checks: [{HELLO}, {HELLO}]"),
+        "trial:check",
+        "Check",
+        ["checks[0], GET /: expected status 200, got no answer: it ", "exit code 5."],
+    ),
     "it is called and fails": (
         files("echo broken >&2; exit 4", *QUIET),
         "trial:check",
@@ -188,6 +196,27 @@ def test_what_fails_its_trial_does_not_go_live(
     assert "<== failed" in text(build)
     assert live().number == 1
     assert (build.image_id, build.image_tag) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("Listening on 0.0.0.0:5000", "listens on 5000: write port: 5000"),
+        ("Server running at http://127.0.0.1:3000/", "listens on 3000"),
+        ("* Running on http://[::]:5000 (Press CTRL+C)", "listens on 5000"),
+        ("INFO: Uvicorn running on http://0.0.0.0:8000 (Press", "listens on 8000"),
+        ("ready - started server on 0.0.0.0:3000, url: http", "listens on 3000"),
+        ("Listening on port 8080", ""),
+        ("listening on :8080", ""),
+        ("connected to db:5432", ""),
+        ("Error: listen EADDRINUSE: address already in use :::8080", ""),
+        ("", ""),
+    ],
+)
+def test_what_a_server_says_gives_a_hint(said: str, hint: str) -> None:
+    found = failure.elsewhere(f"starting\n{said}\nbye", 8080)
+    assert hint in found
+    assert bool(hint) == bool(found)
 
 
 # -- no build needed -------------------------------------------------------------------
