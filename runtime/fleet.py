@@ -258,6 +258,10 @@ class Fleet:
             log.warning("%s: %s", instance.name, error)
             self.discard(instance, at_once=True)
             return
+        except Exception:  # the instance's boundary: its fleet goes on
+            log.exception("%s", instance.name)
+            self.discard(instance, at_once=True)
+            return
         if instance not in self.moving:  # discarded meanwhile
             return
         self.moving.discard(instance)

@@ -67,4 +67,7 @@ async def _stopped(instance: Instance) -> bool:
     except ContainerEngineError as error:
         log.warning("%s could not be stopped: %s", instance.name, error)
         return False
+    except Exception:  # the instance's boundary: what is left of it is tried again
+        log.exception("%s could not be stopped", instance.name)
+        return False
     return True

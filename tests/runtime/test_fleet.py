@@ -183,6 +183,14 @@ async def test_after_a_while_it_is_tried_again(
 
 
 @with_crew
+async def test_a_bug_in_a_start_leaves_nobody_waiting(crew: Crew) -> None:
+    crew.fails = RuntimeError("a bug")
+    with pytest.raises(Unavailable):
+        await crew.instances.wait(server())
+    assert not crew.instances.memory.used
+
+
+@with_crew
 async def test_an_engine_that_is_away_is_not_the_functions_fault(crew: Crew) -> None:
     crew.fails = ContainerEngineError("dial unix: no such file")
     with pytest.raises(Unavailable) as error:
@@ -337,16 +345,17 @@ async def test_a_request_in_the_middle_of_pausing_gets_it_back(
     assert crew.acts == ["pause", "resume"]
 
 
+@pytest.mark.parametrize("error", [ContainerEngineError("no"), RuntimeError("a bug")])
 @pytest.mark.parametrize("what", ["pause", "resume"])
 def test_one_that_cannot_be_paused_or_resumed_is_replaced(
-    what: str, settings: Any
+    what: str, error: Exception, settings: Any
 ) -> None:
     @with_crew
     async def run(crew: Crew) -> None:
         settings.ZERVERLESS_PAUSE_AFTER = 0
         bad = await crew.instances.wait(server())
         crew.instances.release(bad)
-        crew.fails_to[what] = ContainerEngineError("no")
+        crew.fails_to[what] = error
         await rest(crew)
         assert (await crew.instances.wait(server())) is not bad
         await crew.settle(lambda: len(crew.alive) == 1)
