@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-from runtime import engine, threads
+from runtime import engine, removal, threads
 from runtime.ways import NotListening, WayLost
 
 # Seconds. An attempt that is not answered may be asked of the wrong network.
@@ -41,6 +41,7 @@ class Bridges:
 
     async def stop(self) -> None:
         """The network goes when no gateway's container is in it any more."""
+        await threads.run(removal.drain)
         await threads.run(engine.remove_network, self._name)
 
 

@@ -25,7 +25,7 @@ from applications.models import Application, Function, Sync
 from applications.work import FINAL_STATES
 from builds import images
 from builds.models import Build, BuildLogChunk
-from runtime import engine
+from runtime import bridges, engine
 from runtime.facts import Container
 from runtime.models import (
     GATEWAY_DEAD,
@@ -135,11 +135,12 @@ def remove_containers(containers: Iterable[Container]) -> bool:
 
 
 def remove_everything_running() -> None:
-    """At the end of `serve`: no container of ours and no volume outlives it."""
+    """At the end of `serve`: no container, volume or network of ours outlives it."""
     installation = Installation.current().name
     try:
         remove_containers(engine.list_ours(installation))
         engine.remove_volumes(installation)
+        engine.remove_network(bridges.network_name(installation))
     except PlatformError:
         log.warning("the Docker daemon is away; containers stay", exc_info=True)
 

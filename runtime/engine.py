@@ -168,7 +168,7 @@ def stream(
 
 def was_oom(name: str, exit_code: int) -> bool:
     """Whether the kernel killed it for memory. The report can trail the exit."""
-    for attempt in range(5):
+    for attempt in range(7):
         with our_errors():
             state = _client(_QUICK).inspect_container(name)["State"]
         if state["OOMKilled"] or exit_code != 137:

@@ -210,6 +210,7 @@ class Instance:
             why.close()
             return
         self._ending = True
+        self._close_connections()
         self._telling = asyncio.get_running_loop().create_task(self._report(why))
 
     async def _report(self, why: Coroutine[Any, Any, FunctionFailed]) -> None:

@@ -24,7 +24,7 @@ from applications.errors import ZerverlessError
 from runtime import engine, files, recipe, removal, threads
 from runtime.deaths import LABEL, Deaths
 from runtime.doors import MOUNT, SOCKET, Door, Doors
-from runtime.errors import ContainerEngineError
+from runtime.errors import ContainerEngineError, ContainerRefused, ImageMissing
 from runtime.ways import WayLost
 
 PROGRAM = settings.BASE_DIR / "runtime" / "door" / "door"
@@ -119,6 +119,13 @@ class Sandboxes:
                 return
 
     async def _start(self) -> Sandbox:
+        try:
+            return await self._start_one()
+        except ImageMissing:  # somebody has removed it
+            self._image = ""
+            return await self._start_one()
+
+    async def _start_one(self) -> Sandbox:
         self._image = self._image or await threads.run(_image)
         name = recipe.name(self._owner, f"sandbox{secrets.token_hex(6)}")
         token = self._doors.expect()
@@ -131,10 +138,11 @@ class Sandboxes:
             self._deaths.watch(name, partial(self._never_came, token))
             await threads.run(engine.start, name)
             door = await self._doors.arrival(token, _ARRIVAL_SECONDS)
-        except BaseException as error:
+        except ContainerRefused as error:
             removal.later(engine.remove, name)
-            if not isinstance(error, WayLost):
-                self._image = ""  # somebody may have removed it
+            raise ContainerEngineError(f"No sandbox: {error.reason}") from error
+        except BaseException:
+            removal.later(engine.remove, name)
             raise
         finally:
             self._doors.forget(token)

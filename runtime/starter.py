@@ -63,26 +63,25 @@ class Starter:
         return chosen
 
     async def _find_ways(self) -> Ways:
-        error = ""
+        problem = ""
         for _ in range(_ATTEMPTS):
-            sandboxes = self._sandboxes()
             try:
-                await sandboxes.open()
-            except (OSError, ContainerEngineError) as problem:
-                error = str(problem)
-                await sandboxes.stop()
+                return await self._open_sandboxes()
+            except (OSError, ContainerEngineError) as error:
+                problem = str(error)
                 await threads.run(engine.ping)
-            except asyncio.CancelledError:
-                await sandboxes.stop()
-                raise
-            else:
-                return sandboxes
-        log.warning("no sandboxes, server functions get a bridge network: %s", error)
+        log.warning("no sandboxes, server functions get a bridge network: %s", problem)
         bridges = Bridges(self.owner)
         await bridges.open()
         return bridges
 
-    def _sandboxes(self) -> Sandboxes:
+    async def _open_sandboxes(self) -> Sandboxes:
         directory = Path(settings.ZERVERLESS_DOORS_DIR or settings.RUN_DIR)
         name = PREFIX + self.owner.partition("-")[2]
-        return Sandboxes(self.owner, directory / name, self._deaths, self._ahead)
+        sandboxes = Sandboxes(self.owner, directory / name, self._deaths, self._ahead)
+        try:
+            await sandboxes.open()
+        except BaseException:
+            await sandboxes.stop()
+            raise
+        return sandboxes
