@@ -9,18 +9,21 @@ the slower side, and nothing waits without an end (`tick`).
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import httptools
 
+from runtime.client_socket import ClientSocket
 from runtime.errors import (
     BadRequest,
     HeadersTooLarge,
     InvocationError,
     MethodNotAllowed,
+    RequestTimeout,
     UriTooLong,
 )
 from runtime.exchange import Exchange
@@ -32,24 +35,30 @@ Handler = Callable[[Exchange], None]
 HEAD_SECONDS = 20.0
 # Between two requests; longer than the proxies in front of us keep theirs.
 IDLE_SECONDS = 75.0
-# A client that has taken nothing of what we write for so long is cut off.
-STALL_SECONDS = 30.0
-# After an answer to a request whose body we did not read: RFC 9112 section 9.6.
-LINGER_SECONDS = 2.0
-# Requests that may wait behind the one being answered, on one connection.
+# Requests that may wait behind the one being answered, on one connection: with more we
+# stop reading. One read may bring thousands; behind so many the others are refused.
 PIPELINE_MAX = 32
+PIPELINE_HARD = 1024
 HEAD_MAX = HEADERS_MAX + TARGET_MAX + 4096
-WRITE_HIGH = 256 * 1024
+KEPT_MAX = 256 * 1024
+_METHOD = re.compile(rb"[\r\n]*[!#-'*+.^_`|~0-9A-Za-z-]+ ")
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class Tunnel(Protocol):
     """Where bytes go once a connection has left HTTP (WebSocket)."""
 
-    def from_client(self, data: bytes) -> None: ...
+    def from_client(self, data: bytes) -> None:
+        """Some have come."""
 
-    def client_writable(self, can: bool) -> None: ...  # noqa: FBT001
+    def client_ended(self) -> None:
+        """No more will come, but some may still go."""
 
-    def client_lost(self) -> None: ...
+    def client_writable(self, can: bool) -> None:  # noqa: FBT001
+        """The client takes more, or no more for now."""
+
+    def client_lost(self) -> None:
+        """The connection is gone."""
 
 
 class Memory:
@@ -62,17 +71,14 @@ class Memory:
         self.passed: Any = None
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(ClientSocket):
     """Parses requests and hands each as an Exchange to `handle`."""
 
     def __init__(
         self, handle: Handler, connections: set[ClientConnection], scheme: str = "http"
     ) -> None:
-        self.transport: asyncio.Transport
-        self.peer = ""
+        super().__init__()
         self.scheme = scheme
-        self.is_lost = False
-        self.is_writable = True
         self.closes = False  # after the answer that is being written
         self.tunnel: Tunnel | None = None
         self.memory = Memory()
@@ -81,31 +87,29 @@ class ClientConnection(asyncio.Protocol):
         self._current: Exchange | None = None
         self._receiving: Exchange | None = None
         self._queue: deque[Exchange] = deque()
-        self._since = monotonic()  # what `tick` measures: head, idle, stall or linger
-        self._lingers = False
-        self._held = False
+        # Who gets bytes that are no request, or not yet known to be one.
+        self._sink: Callable[[bytes], None] | None = None
+        self._kept = b""  # the latter
+        self._has_ended = False  # the client's side
         self._parser: Any = httptools.HttpRequestParser(self)
         self._forget_head()
 
     def _forget_head(self) -> None:
         self._url = b""
         self._headers: RawHeaders = []
-        self._head_bytes = 0
+        # Of the head, and of the body since the last byte of content.
+        self._head_bytes = self._framing_bytes = 0
 
     # -- asyncio.Protocol -------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(high=WRITE_HIGH)
-        self.peer = (transport.get_extra_info("peername") or ("",))[0]
+        super().connection_made(transport)
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
-        if self.tunnel is not None:
-            self.tunnel.from_client(data)
+        if self._sink is not None:
+            self._sink(data)
             return
-        if self.closes and self._receiving is None:
-            return  # what follows a request we answered with `close` is nobody's
         self._parse(data)
         receiving = self._receiving
         if receiving is not None:
@@ -113,7 +117,9 @@ class ClientConnection(asyncio.Protocol):
         self._next()
 
     def _parse(self, data: bytes) -> None:
-        if self._receiving is None:
+        if self._receiving is not None:
+            self._framing_bytes += len(data)
+        else:
             if not self._head_bytes:
                 self._since = monotonic()
             self._head_bytes += len(data)
@@ -122,41 +128,53 @@ class ClientConnection(asyncio.Protocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._upgraded(data[upgrade.args[0] :])
         except httptools.HttpParserInvalidMethodError:
-            self._refuse(MethodNotAllowed("This method is not allowed here.", METHODS))
+            self._refuse(_unknown_method(data))
         except httptools.HttpParserError:
             self._refuse(BadRequest("The request is not well-formed HTTP/1.1."))
         else:
             if self._head_bytes > HEAD_MAX:
                 self._refuse(HeadersTooLarge("The head of the request is too large."))
+            elif self._framing_bytes > HEAD_MAX:
+                self._refuse(BadRequest("The request's body is mostly framing."))
 
     def eof_received(self) -> bool:
         """A client that ends its side has gone, unless it is owed an error: one whose
         request ended early can still read what is wrong with it."""
-        self.closes = True
-        receiving, self._receiving = self._receiving, None
+        if self.tunnel is not None:
+            self.tunnel.client_ended()
+            return True  # keeps our side open
+        receiving = self._receiving
         if receiving is None or receiving is not self._current:
+            self._abandon()
             return False
+        self._has_ended = True
+        self._stop_reading()
         receiving.truncated()
-        return True  # keeps our side open
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost = True
         self._connections.discard(self)
         if self.tunnel is not None:
             self.tunnel.client_lost()
-        for exchange in [self._current, *self._queue]:
-            if exchange is not None:
-                exchange.lost()
+        self._abandon()
+
+    def _abandon(self) -> None:
+        """Nobody reads what we answer."""
+        self.is_over = True
+        self._stop_reading()
         self._queue.clear()
-        self._receiving = None
+        if self._current is not None:
+            self._current.lost()
 
     def pause_writing(self) -> None:
-        self.is_writable, self._since = False, monotonic()
+        self.is_writable = False
         self._tell_writable()
 
     def resume_writing(self) -> None:
         self.is_writable = True
         self._tell_writable()
+        self._next()
 
     def _tell_writable(self) -> None:
         if self.tunnel is not None:
@@ -174,6 +192,8 @@ class ClientConnection(asyncio.Protocol):
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
+        if self._receiving is not None:
+            return  # not a new one: see `_expect_body`
         parser = self._parser
         exchange = Exchange(self, parser.get_method(), self._url, self._headers, parser)
         self._forget_head()
@@ -181,6 +201,7 @@ class ClientConnection(asyncio.Protocol):
         self._queue.append(exchange)
 
     def on_body(self, data: bytes) -> None:
+        self._framing_bytes = 0
         if self._receiving is not None:
             self._receiving.feed(data)
 
@@ -189,120 +210,156 @@ class ClientConnection(asyncio.Protocol):
             self._receiving.is_whole = True
             self._receiving.news()
             self._receiving = None
+            self._framing_bytes = 0
 
     # -- the requests in turn ---------------------------------------------------------
 
     def _next(self) -> None:
         """Have the next request answered, if it is its turn."""
-        if len(self._queue) > PIPELINE_MAX:
-            self.hold(held=True)
-        while self._current is None and self._queue and not self.is_lost:
+        while (
+            self._current is None
+            and self._queue
+            and self.is_writable
+            and not self.is_over
+        ):
             self._current = self._queue.popleft()
             self._handle(self._current)
+        if self._held or len(self._queue) > PIPELINE_MAX:
+            self.regulate()
 
     def finished(self, exchange: Exchange) -> None:
         """The answer has been written; go on, or end the connection."""
         self._current = None
         self._since = monotonic()
-        if exchange is self._receiving:
-            # The rest of its body is not wanted; RFC 9112 section 9.6 says how to end.
-            self._linger()
+        if self.is_over:
+            return
+        if exchange is self._receiving or (self._parser is None and not self._queue):
+            self._end_early()
         elif self.closes:
-            self.transport.close()
-        else:
-            if exchange.upgrade_rest is not None:
-                self._stay_http(exchange.upgrade_rest)
-            if not self._queue:
-                self.hold(held=False)
-            else:
-                asyncio.get_running_loop().call_soon(self._next)
+            self.close()
+        elif exchange.asks_upgrade:
+            asyncio.get_running_loop().call_soon(self._read_on)
+        elif self._queue:
+            asyncio.get_running_loop().call_soon(self._next)
+        elif self._held:
+            self.regulate()
 
-    def _linger(self) -> None:
-        """Close our side and read on for a moment, or the client may lose the answer:
-        data that meets a closed socket resets the connection."""
-        self._receiving, self.closes, self._lingers = None, True, True
-        self.hold(held=False)
-        if self.transport.can_write_eof() and not self.transport.is_closing():
-            self.transport.write_eof()
+    def regulate(self) -> None:
+        """Read on, or stop while too much of it is in memory."""
+        receiving = self._receiving
+        self.hold(
+            held=(receiving is not None and receiving.is_full)
+            or len(self._queue) > PIPELINE_MAX
+            or len(self._kept) > KEPT_MAX
+        )
+        if len(self._queue) > PIPELINE_HARD and self._parser is not None:
+            while len(self._queue) > PIPELINE_HARD:
+                self._queue.pop()
+            self._receiving = None
+            self._refuse(BadRequest("Too many requests at once on one connection."))
+
+    # -- requests that cannot be parsed -----------------------------------------------
+
+    def _stop_reading(self) -> None:
+        """Whatever comes from now on belongs to no request."""
+        self._receiving = self._parser = None
+        self._sink = _drop
 
     def _refuse(self, error: InvocationError) -> None:
         """Answer what cannot be parsed, behind what was asked before, and close."""
-        self.closes = True
-        if self._receiving is not None:
-            self._receiving.truncated()
-            self._receiving = None
+        receiving = self._receiving
+        self._stop_reading()
+        if receiving is not None:
+            receiving.truncated()
             return
         if len(self._url) > TARGET_MAX:
             error = UriTooLong(f"Path and query may be at most {TARGET_MAX} bytes.")
-        exchange = Exchange(self, b"GET", self._url[:200], [], None)
+        exchange = Exchange(self, b"GET", self._url[:200], self._headers, None)
         exchange.refusal = error
         exchange.is_whole = True
+        self._forget_head()
         self._queue.append(exchange)
-        self._parser = None
+
+    def _end_early(self) -> None:
+        if self._has_ended:
+            self.close()
+            return
+        self._stop_reading()
+        self._sink = self._discard
+        self.linger()
+
+    def _discard(self, _: bytes) -> None:
+        self._since = monotonic()
+
+    # -- requests that ask for another protocol ---------------------------------------
 
     def _upgraded(self, rest: bytes) -> None:
         """The parser stops at `Upgrade`; whether we upgrade is not its decision.
 
-        Until the exchange has been answered nothing more is read: those bytes belong
-        to the new protocol, or are the next request where there is none.
+        Where it may come to that, `rest` belongs to the new protocol, or is the next
+        request where it does not: it waits until the exchange has been answered.
         """
-        exchange = self._queue[-1] if self._queue else self._current
-        if exchange is not None:
-            exchange.upgrade_rest = rest
-            exchange.is_whole = True
-            exchange.news()
-        self._receiving = None
-        self.hold(held=True)
-
-    def _stay_http(self, rest: bytes) -> None:
-        """The upgrade was not taken: what follows is the next request."""
-        self._parser = httptools.HttpRequestParser(self)
-        if rest:
-            asyncio.get_running_loop().call_soon(self._resume_with, rest)
-
-    def _resume_with(self, rest: bytes) -> None:
-        if not self.is_lost:
-            self.data_received(rest)
-
-    # -- holding back -----------------------------------------------------------------
-
-    def hold_back(self, exchange: Exchange, *, held: bool) -> None:
-        """Stop or go on reading while `exchange` has too much in memory."""
-        if exchange is self._receiving:
-            self.hold(held=held)
-
-    def hold(self, *, held: bool) -> None:
-        """Stop reading, or go on."""
-        if held == self._held or self.is_lost or self.transport.is_closing():
+        exchange = self._queue[-1]
+        if exchange.method == "CONNECT":  # refused, and what follows is no request
+            exchange.close_after()
+            self._stop_reading()
             return
-        self._held = held
-        if held:
-            self.transport.pause_reading()
+        self._parser = httptools.HttpRequestParser(self)
+        self._kept, self._sink = rest, self._keep
+        if exchange.asks_for_websocket():
+            exchange.asks_upgrade = True
         else:
-            self.transport.resume_reading()
+            self._expect_body(exchange)
+            asyncio.get_running_loop().call_soon(self._read_on)
 
-    def send(self, data: bytes) -> None:
-        """Write bytes that are not HTTP."""
-        if not self.is_lost and not self.transport.is_closing():
-            self.transport.write(data)
+    def _expect_body(self, exchange: Exchange) -> None:
+        """Go on as if no upgrade had been asked for: llhttp leaves the body of such a
+        request alone, and would take it for the next request."""
+        framing = [
+            b"%b: %b\r\n" % item for item in exchange.raw_headers if item[0] in _FRAMING
+        ]
+        if framing:
+            exchange.is_whole, self._receiving = False, exchange
+            self._parse(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(framing))
+            self._url = b""
+
+    def _keep(self, data: bytes) -> None:
+        self._kept += data
+        self.regulate()
+
+    def _read_on(self) -> None:
+        """What was kept is HTTP after all."""
+        if self.is_over or self._parser is None:
+            return
+        data, self._kept, self._sink = self._kept, b"", None
+        self.regulate()
+        if data:
+            self.data_received(data)
+
+    def leave_http(self, tunnel: Tunnel) -> None:
+        """From here on the connection's bytes are the tunnel's."""
+        self.tunnel, self._sink = tunnel, tunnel.from_client
+        self.hold(held=False)
+        kept, self._kept = self._kept, b""
+        if kept:
+            tunnel.from_client(kept)
+        if not self.is_writable:
+            tunnel.client_writable(False)
 
     # -- time -------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
         """End what has waited too long."""
-        waited = now - self._since
-        if self._lingers:
-            is_over = waited > LINGER_SECONDS
-        elif not self.is_writable:
-            is_over = waited > STALL_SECONDS
-        elif self._current is not None:
-            is_over = False
-        elif self._head_bytes:
-            is_over = waited > HEAD_SECONDS
-        else:
-            is_over = self.is_idle and waited > IDLE_SECONDS
-        if is_over:
+        if self.is_stuck(now) or self.lingers_too_long(now):
             self.transport.abort()
+        elif self._current is not None or self.tunnel is not None or self.is_over:
+            pass  # whoever answers knows how long that may take
+        elif self._head_bytes:
+            if now - self._since > HEAD_SECONDS:
+                self._refuse(RequestTimeout("The head of the request took too long."))
+                self._next()
+        elif now - self._since > IDLE_SECONDS and self.is_idle:
+            self.close()
 
     @property
     def is_idle(self) -> bool:
@@ -315,7 +372,18 @@ class ClientConnection(asyncio.Protocol):
         )
 
     def drain(self) -> None:
-        """The server stops: finish what was asked, take nothing new."""
+        """The server stops: finish what was asked, take nothing new. A tunnel would
+        not end by itself."""
         self.closes = True
-        if self.is_idle:
-            self.transport.close()
+        if self.is_idle or self.tunnel is not None:
+            self.close()
+
+
+def _drop(_: bytes) -> None:
+    """Nobody reads what follows."""
+
+
+def _unknown_method(data: bytes) -> InvocationError:
+    if _METHOD.match(data):
+        return MethodNotAllowed("This method is not allowed here.", METHODS)
+    return BadRequest("This is not HTTP.")

@@ -19,7 +19,7 @@ from runtime.errors import (
     LengthRequired,
     Unavailable,
 )
-from runtime.exchange import Exchange
+from runtime.exchange import ClientGone, Exchange
 from runtime.http_request import HOP_BY_HOP, Headers, Origin, RawHeaders, Target
 from runtime.idle import IdleConnections
 from runtime.relay import Relay
@@ -44,7 +44,7 @@ class ControlPlane:
         self._running: set[ControlRelay] = set()
 
     async def serve(self, exchange: Exchange, target: Target, origin: Origin) -> None:
-        """Have a relay answer a request; raises the InvocationError family."""
+        """Have a relay answer a request; raises InvocationError and ClientGone."""
         length = http_request.body_length(exchange.headers)
         if length is None:
             # WSGI has no word for it: Django would take the body for empty.
@@ -52,6 +52,9 @@ class ControlPlane:
         if len(self._running) >= MOST_AT_ONCE:
             raise Unavailable("The dashboard is busy. Try again in a moment.")
         connection = self.idle.take() or await self._connect()
+        if exchange.is_gone:
+            self.idle.keep(connection)
+            raise ClientGone
         relay = ControlRelay(self, exchange, connection)
         self._running.add(relay)
         relay.begin(_head(exchange, target, origin, length), length)

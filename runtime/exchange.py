@@ -48,10 +48,10 @@ class Exchange(Reply):
         "_gone",
         "_headers",
         "_is_continued",
+        "asks_upgrade",
         "id",
         "is_over",
         "is_truncated",
-        "is_whole",
         "notes",
         "on_news",
         "on_writable",
@@ -60,7 +60,6 @@ class Exchange(Reply):
         "raw_query",
         "refusal",
         "started",
-        "upgrade_rest",
     )
 
     def __init__(
@@ -84,8 +83,8 @@ class Exchange(Reply):
         # What the access line says beside the request itself, as JSON members.
         self.notes = ""
         self.refusal: InvocationError | None = None
-        self.upgrade_rest: bytes | None = None  # bytes behind a request to upgrade
-        self.is_whole = self.is_truncated = self.is_over = False
+        self.asks_upgrade = False  # to a WebSocket, and may get it
+        self.is_truncated = self.is_over = False
         self.on_news: Callable[[], None] = _ignore
         self.on_writable: Callable[[bool], None] = _ignore
         self._headers: Headers | None = None
@@ -103,7 +102,12 @@ class Exchange(Reply):
         self._chunks.append(data)
         self._buffered += len(data)
         if self._buffered > BODY_HIGH:
-            self.connection.hold_back(self, held=True)
+            self.connection.regulate()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more of the body has come than is wanted in memory."""
+        return self._buffered > BODY_HIGH
 
     def news(self) -> None:
         self.on_news()
@@ -158,10 +162,22 @@ class Exchange(Reply):
             return b""
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
-        if self._buffered > BODY_HIGH:
-            self.connection.hold_back(self, held=False)
+        was_full = self._buffered > BODY_HIGH
         self._buffered = 0
+        if was_full:
+            self.connection.regulate()
         return data
+
+    def asks_for_websocket(self) -> bool:
+        """Whether it asks, with `Connection: Upgrade`, for a WebSocket as RFC 6455
+        section 4.1 has it. Other requests to upgrade are ignored."""
+        return (
+            self.method == "GET"
+            and self.http_version == "1.1"
+            and http_request.first_raw(self.raw_headers, b"upgrade").lower()
+            == "websocket"
+            and not http_request.has_body(self.raw_headers)
+        )
 
     def ask_for_body(self) -> None:
         """Send `100 Continue` to a client that waits for it (RFC 9110 10.1.1)."""
@@ -179,8 +195,8 @@ class Exchange(Reply):
         Raises BodyTooLarge, BadRequest where it ends early, and RequestTimeout.
         """
         received = 0
-        deadline = self.started + settings.ZERVERLESS_REQUEST_TIMEOUT
         self.ask_for_body()
+        deadline = perf_counter() + settings.ZERVERLESS_REQUEST_TIMEOUT
         while data := await self._read(deadline):
             received += len(data)
             if received > settings.ZERVERLESS_MAX_BODY:
@@ -271,6 +287,8 @@ class Exchange(Reply):
     def fail(self, problem: Problem, lines: bytes = b"") -> None:
         """Answer with a platform error, and with header lines beside its own."""
         self.note(error_code=problem.code)
+        if problem.status == BadRequest.status:
+            self.close_after()  # where it began another server may see differently
         accept = http_request.first_raw(self.raw_headers, b"accept")
         headers, body = problem.render(self.request_id, accept)
         self.respond(problem.status, lines_of(headers) + lines, body)
@@ -282,11 +300,7 @@ class Exchange(Reply):
     def hijack(self, tunnel: Tunnel, head: bytes) -> None:
         """Leave HTTP: from here on the connection's bytes are the tunnel's."""
         self._write(head)
-        connection = self.connection
-        connection.tunnel = tunnel
-        connection.hold(held=False)
-        if self.upgrade_rest:
-            tunnel.from_client(self.upgrade_rest)
+        self.connection.leave_http(tunnel)
 
     def finished(self) -> None:
         """The answer has been written to its end."""

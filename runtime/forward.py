@@ -13,21 +13,26 @@ from django.conf import settings
 
 from runtime import access, function_headers, http_request
 from runtime.answer import DROPPED, DROPPED_PREFIXES
-from runtime.errors import BadRequest, BodyTooLarge, HeadersTooLarge, NoRoute
+from runtime.errors import BadRequest, BodyTooLarge, FunctionFailed, NoRoute
 from runtime.exchange import Exchange
-from runtime.http_request import HEADERS_MAX, HOP_BY_HOP, REPLACED, RawHeaders
+from runtime.http_request import HOP_BY_HOP, REPLACED, RawHeaders
 from runtime.invoke import control_cookies
 from runtime.route import Route
 
 _UNFORWARDED = frozenset(name.encode() for name in HOP_BY_HOP | REPLACED)
-_WATCHED = _UNFORWARDED | {b"host", b"content-length", b"cookie", b"traceparent"}
+_READ = (
+    b"host",
+    b"content-length",
+    b"transfer-encoding",
+    b"connection",
+    b"cookie",
+    b"traceparent",
+    b"x-request-id",
+)
 _ANSWER_DROPPED = frozenset(name.encode() for name in DROPPED)
-_ANSWER_WATCHED = _ANSWER_DROPPED | {
-    b"content-type",
-    b"set-cookie",
-    b"x-content-type-options",
-}
+_ANSWER_READ = (b"content-type", b"content-length", b"transfer-encoding", b"set-cookie")
 _ANSWER_PREFIXES = tuple(prefix.encode() for prefix in DROPPED_PREFIXES)
+_UPGRADE = b"connection: upgrade\r\nupgrade: websocket\r\n"
 _NOSNIFF = b"x-content-type-options: nosniff\r\n"
 _SANDBOX = b"content-security-policy: %b\r\n" % function_headers.SANDBOX.encode()
 
@@ -91,7 +96,6 @@ class Head:
 
     data: bytes
     length: int | None
-    upgrades: bool
 
 
 @dataclass(slots=True)
@@ -103,14 +107,13 @@ class Passed:
     coding: bytes = b""
     request_id: str = ""  # the client's own, where it is one we accept
     is_traced: bool = False
-    upgrades: bool = False
 
 
 def request_head(exchange: Exchange, place: Place) -> Head:
     """The head to send; raises the BadRequest family."""
     memory = exchange.connection.memory
     # A client mostly repeats itself: its headers are looked at once.
-    if memory.headers == exchange.raw_headers:
+    if memory.headers == exchange.raw_headers and exchange.http_version == "1.1":
         passed = memory.passed
     else:
         passed = _pass(exchange)
@@ -119,7 +122,6 @@ def request_head(exchange: Exchange, place: Place) -> Head:
         exchange.request_id = passed.request_id
     method = exchange.method
     length = _body_length(passed.length, passed.coding)
-    upgrades = passed.upgrades and method == "GET" and length == 0
     query = exchange.raw_query
     data = b"%b %b%b%b HTTP/1.1\r\n%b%b%b%b%b\r\n" % (
         method.encode("ascii"),
@@ -130,59 +132,36 @@ def request_head(exchange: Exchange, place: Place) -> Head:
         _framing(method, length),
         place.prefix,
         _trace_lines(exchange, traced=passed.is_traced),
-        b"connection: upgrade\r\nupgrade: websocket\r\n" if upgrades else b"",
+        _UPGRADE if exchange.asks_upgrade else b"",
     )
-    return Head(data, length, upgrades)
+    return Head(data, length)
 
 
 def _pass(exchange: Exchange) -> Passed:
     """One look at every header line; raises the BadRequest family."""
-    passed = Passed(b"")
     lines: list[bytes] = []
-    hosts: list[bytes] = []
-    named = b""
-    for name, value in exchange.raw_headers:
-        if name not in _WATCHED:
-            if b"_" not in name:  # CGI cannot tell X_Y from X-Y
-                lines.append(b"%b: %b\r\n" % (name, value))
-        elif name == b"host":
-            hosts.append(value)
-        elif name == b"content-length":
-            passed.length += b"," + value if passed.length else value
-        elif name == b"transfer-encoding":
-            passed.coding += value
-        elif name == b"connection":
-            named += b"," + value.lower()
-        elif name == b"upgrade":
-            passed.upgrades = value.lower() == b"websocket"
-        elif name == b"x-request-id":
-            passed.request_id = http_request.checked_id(value, "")
-        elif name == b"cookie":
-            lines.append(_cookie_line(value))
-        elif name == b"traceparent":
-            passed.is_traced = True
-            lines.append(b"traceparent: %b\r\n" % value)
-    _check(exchange, hosts)
-    if named not in {b"", b",keep-alive", b",close"}:
-        lines = _without(lines, named)
-    passed.upgrades = passed.upgrades and b"upgrade" in _tokens(named)
-    host = hosts[0] if hosts else b""
-    passed.lines = b"".join(
-        (b"host: %b\r\n" % host, *lines, _origin_lines(exchange, host))
+    seen: dict[bytes, list[bytes]] = {name: [] for name in _READ}
+    for name, padded in exchange.raw_headers:
+        value = padded.rstrip(b" \t")
+        if name in seen:
+            seen[name].append(value)
+        elif name not in _UNFORWARDED and b"_" not in name:  # CGI: X_Y is X-Y
+            lines.append(b"%b: %b\r\n" % (name, value))
+    lines += map(_cookie_line, seen[b"cookie"])
+    lines += (b"traceparent: %b\r\n" % value for value in seen[b"traceparent"])
+    if seen[b"connection"]:
+        lines = _without(lines, seen[b"connection"])
+    coding = b",".join(seen[b"transfer-encoding"])
+    http_request.check_version(exchange.http_version, coding=bool(coding))
+    http_request.check_headers(exchange.raw_headers)
+    host = http_request.only_host(seen[b"host"], exchange.http_version)
+    return Passed(
+        b"".join((b"host: %b\r\n" % host, *lines, _origin_lines(exchange, host))),
+        length=b",".join(seen[b"content-length"]),
+        coding=coding,
+        request_id=http_request.checked_id(b"".join(seen[b"x-request-id"][:1]), ""),
+        is_traced=bool(seen[b"traceparent"]),
     )
-    return passed
-
-
-def _check(exchange: Exchange, hosts: list[bytes]) -> None:
-    size = sum(len(name) + len(value) for name, value in exchange.raw_headers)
-    if size > HEADERS_MAX:
-        raise HeadersTooLarge(f"All headers may be {HEADERS_MAX} bytes together.")
-    if len(hosts) > 1 or (not hosts and exchange.http_version != "1.0"):
-        raise BadRequest("Exactly one Host header is needed.")
-    host = hosts[0] if hosts else b""
-    http_request.check_host(host)
-    if not http_request.roles(host.decode("latin-1"))[0]:
-        raise NoRoute("No function answers at this path.")
 
 
 def _body_length(length: bytes, coding: bytes) -> int | None:
@@ -216,15 +195,18 @@ def _framing(method: str, length: int | None) -> bytes:
 
 def _origin_lines(exchange: Exchange, host: bytes) -> bytes:
     """X-Forwarded-*: our own words, or what a trusted proxy said."""
-    client, scheme, asked = exchange.peer, exchange.scheme, host
+    client, scheme, asked = exchange.peer, exchange.scheme, host.decode("ascii")
     if settings.ZERVERLESS_TRUSTED_PROXIES:
         headers = http_request.read_headers(exchange.raw_headers, exchange.http_version)
         origin = http_request.origin(headers, client, scheme)
-        client, scheme, asked = origin.client, origin.scheme, origin.host.encode()
+        client, scheme, asked = origin.client, origin.scheme, origin.host
+    if not http_request.roles(asked)[0]:
+        raise NoRoute("No function answers at this path.")
     return (
-        b"x-forwarded-for: %b\r\nx-forwarded-host: %b\r\nx-forwarded-proto: %b\r\n"
-        % (client.encode(), asked, scheme.encode())
-    )
+        f"x-forwarded-for: {client}\r\n"
+        f"x-forwarded-host: {asked}\r\n"
+        f"x-forwarded-proto: {scheme}\r\n"
+    ).encode("latin-1")
 
 
 def _trace_lines(exchange: Exchange, *, traced: bool) -> bytes:
@@ -253,14 +235,12 @@ def _cookie_line(value: bytes) -> bytes:
     return b"cookie: %b\r\n" % b";".join(kept).strip() if kept else b""
 
 
-def _tokens(named: bytes) -> set[bytes]:
-    return {token.strip() for token in named.split(b",")}
-
-
-def _without(lines: list[bytes], named: bytes) -> list[bytes]:
+def _without(lines: list[bytes], connection: list[bytes]) -> list[bytes]:
     """What `Connection` names ends here (RFC 9110 section 7.6.1)."""
-    dropped = _tokens(named) - {b"host", b"content-length"}
-    return [line for line in lines if line.partition(b":")[0] not in dropped]
+    named = {token.strip().lower() for token in b",".join(connection).split(b",")}
+    if named <= {b"keep-alive", b"close"}:
+        return lines
+    return [line for line in lines if line.partition(b":")[0] not in named]
 
 
 # -- answers --------------------------------------------------------------------------
@@ -278,30 +258,27 @@ def answer_lines(
 
 
 def _answer_lines(raw: RawHeaders) -> tuple[bytes, int | None]:
-    lines = []
-    length: int | None = None
-    kind = None
-    sniffs = True
+    """Raises FunctionFailed."""
+    lines: list[bytes] = []
+    seen: dict[bytes, list[bytes]] = {name: [] for name in _ANSWER_READ}
     for name, value in raw:
-        if name not in _ANSWER_WATCHED:
-            if not name.startswith(_ANSWER_PREFIXES):
-                lines.append(b"%b: %b\r\n" % (name, value))
-        elif name == b"content-type":
-            kind = value if kind is None else b"text/html"  # two: expect the worst
-            lines.append(b"content-type: %b\r\n" % value)
-        elif name == b"content-length":
-            length = int(value)
-        elif name == b"set-cookie":
-            lines.append(_set_cookie_line(value))
-        elif name == b"x-content-type-options":
-            sniffs = False
-            lines.append(b"x-content-type-options: %b\r\n" % value)
-    if sniffs:
+        if name in seen:
+            seen[name].append(value)
+        elif name not in _ANSWER_DROPPED and not name.startswith(_ANSWER_PREFIXES):
+            lines.append(b"%b: %b\r\n" % (name, value))
+    codings = {value.strip().lower() for value in seen[b"transfer-encoding"]}
+    if not codings <= {b"chunked"}:
+        # Without the header nobody could read what is left.
+        raise FunctionFailed("The function's Transfer-Encoding is not chunked.")
+    lines += map(_set_cookie_line, seen[b"set-cookie"])
+    lines += (b"content-type: %b\r\n" % kind for kind in seen[b"content-type"])
+    if not any(line.startswith(b"x-content-type-options:") for line in lines):
         lines.append(_NOSNIFF)
-    if _needs_sandbox(kind):
+    if _needs_sandbox(seen[b"content-type"]):
         # In addition to the function's own policy: browsers enforce every one.
         lines.append(_SANDBOX)
-    return b"".join(lines), length
+    lengths = seen[b"content-length"]
+    return b"".join(lines), int(lengths[0]) if lengths else None
 
 
 def _set_cookie_line(value: bytes) -> bytes:
@@ -313,6 +290,10 @@ def _set_cookie_line(value: bytes) -> bytes:
     )
 
 
-def _needs_sandbox(kind: bytes | None) -> bool:
-    named = [] if kind is None else [("content-type", kind.decode("latin-1"))]
-    return function_headers.shares_host() and function_headers.is_active(named)
+def _needs_sandbox(kinds: list[bytes]) -> bool:
+    if not function_headers.shares_host():
+        return False
+    if len(kinds) > 1:
+        return True  # expect the worst
+    named = [("content-type", kind.decode("latin-1")) for kind in kinds]
+    return function_headers.is_active(named)

@@ -99,7 +99,7 @@ class Gateway:
     def handle(self, exchange: Exchange) -> None:
         """Answer a request, at once where nothing has to be waited for."""
         try:
-            if self.functions.serve_now(exchange):
+            if exchange.refusal is None and self.functions.serve_now(exchange):
                 return
         except InvocationError as error:
             exchange.request_id = http_request.request_id(
@@ -113,7 +113,8 @@ class Gateway:
         task.add_done_callback(self._tasks.discard)
 
     async def _http(self, exchange: Exchange) -> None:
-        if probe := self._probes.get(exchange.raw_path):
+        probe = self._probes.get(exchange.raw_path)
+        if probe is not None and exchange.refusal is None:
             await probe(exchange)
             return
         try:

@@ -84,8 +84,9 @@ REPLACED = frozenset(
     }
 )
 
-_PATH = re.compile(rb"/[!-\[\]-~]*\Z")  # printable ASCII without the backslash
-_QUERY = re.compile(rb"[!-~]*\Z")
+# Printable ASCII; a fragment never travels, and a backslash is a slash to some.
+_PATH = re.compile(rb"/[!\"$-\[\]-~]*\Z")
+_QUERY = re.compile(rb"[!\"$-~]*\Z")
 _ESCAPE_REFUSED = re.compile(r"%(?![0-9A-Fa-f]{2})|%[01][0-9A-Fa-f]|%7[fF]|%5[cC]")
 _ENCODED_SLASH = re.compile(r"%2[fF]")
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?\Z")
@@ -144,7 +145,7 @@ def origin_form(url: bytes, raw: RawHeaders) -> tuple[bytes, RawHeaders]:
     """Path and headers of a request whose target is a whole URL: its host is the one
     that counts (RFC 9112 section 3.2.2). Anything else is left to be refused."""
     match = _ABSOLUTE.match(url)
-    if not match:
+    if not match or sum(name == b"host" for name, _ in raw) != 1:
         return url, raw
     others = [item for item in raw if item[0] != b"host"]
     return match[2] or b"/", [(b"host", match[1]), *others]
@@ -155,18 +156,43 @@ def read_headers(raw: RawHeaders, http_version: str) -> Headers:
 
     Raises BadRequest or HeadersTooLarge.
     """
-    if sum(len(name) + len(value) for name, value in raw) > HEADERS_MAX:
-        raise HeadersTooLarge(f"All headers may be {HEADERS_MAX} bytes together.")
+    check_headers(raw)
     headers = [
-        (name.decode("latin-1"), value.decode("latin-1"))
+        (name.decode("latin-1"), value.decode("latin-1").rstrip(" \t"))
         for name, value in raw
         if b"_" not in name
     ]
-    hosts = [value for name, value in headers if name == "host" and value]
-    if len(hosts) > 1 or (not hosts and http_version != "1.0"):
-        raise BadRequest("Exactly one Host header is needed.")
-    check_host(hosts[0].encode("latin-1") if hosts else b"")
+    coding = any(name == "transfer-encoding" for name, _ in headers)
+    check_version(http_version, coding=coding)
+    only_host(
+        [value.encode("latin-1") for name, value in headers if name == "host"],
+        http_version,
+    )
     return headers
+
+
+def check_headers(raw: RawHeaders) -> None:
+    """Raise HeadersTooLarge where there is more than we pass on."""
+    if sum(len(name) + len(value) for name, value in raw) > HEADERS_MAX:
+        raise HeadersTooLarge(f"All headers may be {HEADERS_MAX} bytes together.")
+
+
+def check_version(http_version: str, *, coding: bool) -> None:
+    """Raise BadRequest for a version we do not speak, or one without chunks that comes
+    with a Transfer-Encoding (RFC 9112 section 6.1)."""
+    if http_version not in {"1.0", "1.1"}:
+        raise BadRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+    if coding and http_version == "1.0":
+        raise BadRequest("HTTP/1.0 has no Transfer-Encoding.")
+
+
+def only_host(values: list[bytes], http_version: str) -> bytes:
+    """The one Host there has to be; HTTP/1.0 may have none. Raises BadRequest."""
+    host = values[0] if values else b""
+    if len(values) > 1 or (not host and http_version != "1.0"):
+        raise BadRequest("Exactly one Host header is needed.")
+    check_host(host)
+    return host
 
 
 def first(headers: Headers, wanted: str) -> str:
@@ -183,6 +209,15 @@ def first_raw(raw: RawHeaders, wanted: bytes) -> str:
         if name == wanted:
             return value.decode("latin-1")
     return ""
+
+
+def has_body(raw: RawHeaders) -> bool:
+    """Whether a request announces a body."""
+    return any(
+        name == b"transfer-encoding"
+        or (name == b"content-length" and value.strip(b" \t0") != b"")
+        for name, value in raw
+    )
 
 
 def expects_continue(raw: RawHeaders) -> bool:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
+import socket
 from collections.abc import Callable
 from email.utils import formatdate
 from time import monotonic, perf_counter
 
+from runtime import http_request
 from runtime.client_connection import ClientConnection, Handler
 from runtime.exchange import Exchange
 
@@ -43,6 +45,8 @@ class Server:
         self._server = await loop.create_server(
             self._connect, host, port, backlog=BACKLOG, reuse_port=shared or None
         )
+        for listening in self._server.sockets:
+            _notice_silence(listening)
 
     def _connect(self) -> asyncio.Protocol:
         if len(self.connections) >= self._most:
@@ -79,9 +83,20 @@ class _Refusal(asyncio.Protocol):
         assert isinstance(transport, asyncio.WriteTransport)
         transport.write(
             b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n"
-            b"x-zerverless-error: ZV503\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            b"x-zerverless-error: ZV503\r\nx-request-id: %b\r\n"
+            b"content-length: 0\r\nconnection: close\r\n\r\n"
+            % http_request.new_id().encode()
         )
         transport.close()
+
+
+def _notice_silence(listening: socket.socket) -> None:
+    """Have the kernel ask clients that say nothing whether they are still there, in
+    vain for two minutes at most; accepted sockets inherit it."""
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
 
 
 def _raise_file_limit() -> int:

@@ -9,8 +9,9 @@ from runtime.upstream_connection import UpstreamConnection
 
 # Shorter than what servers keep idle connections for (gunicorn: 2 s, node: 5 s).
 SECONDS = 1.5
-# A connection used so lately is not looked into: the look costs a system call, and a
-# server that closes without saying so does it after a pause.
+# A connection used so lately is not looked into: the look costs a system call. A server
+# that closes without saying so does it after a pause, or behind each answer: therefore
+# one that has not been used again yet is looked into anyway.
 FRESH = 0.005
 MOST = 64
 
@@ -37,7 +38,8 @@ class IdleConnections:
             connection = connections.pop()
             idle = monotonic() - connection.idle_since
             if connection.is_usable and (
-                idle < FRESH or (idle < SECONDS and not _has_news(connection.socket))
+                (idle < FRESH and connection.is_proven)
+                or (idle < SECONDS and not _has_news(connection.socket))
             ):
                 return connection
             connection.abort()
@@ -58,7 +60,7 @@ class IdleConnections:
 
 
 def _has_news(raw: socket.socket | None) -> bool:
-    """Whether a socket that should be silent has something to read, its end included."""
+    """Whether a socket that should be silent has something to read, or has ended."""
     if raw is None:
         return False
     try:

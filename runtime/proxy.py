@@ -18,7 +18,7 @@ from runtime.errors import (
     Unavailable,
 )
 from runtime.exchange import ClientGone, Exchange
-from runtime.forward import Place
+from runtime.forward import Head, Place
 from runtime.http_request import RawHeaders
 from runtime.instance import Instance
 from runtime.instances import Instances
@@ -125,12 +125,20 @@ class Proxy:
         if connection is None:
             self._instances.release(instance)
             return False
-        self._relay(exchange, place, instance, connection, 0.0)
+        try:
+            head = forward.request_head(exchange, place)
+        except InvocationError:
+            instance.idle.keep(connection)
+            self._instances.release(instance)
+            raise
+        self._begin(FunctionRelay(self, exchange, place, instance, connection), head)
         return True
 
     async def serve(self, exchange: Exchange, place: Place) -> None:
         """Pass a request on as soon as an instance has room; raises InvocationError
         and ClientGone. Returns when it is on its way."""
+        # First, so that nothing is started for a request that will be refused.
+        head = forward.request_head(exchange, place)
         cold = 0.0
         for _ in range(ATTEMPTS):
             instance = self._instances.acquire(place.route)
@@ -150,9 +158,15 @@ class Proxy:
                 instance.idle.keep(connection)
                 self._instances.release(instance)
                 raise ClientGone
+            if not connection.is_usable:  # gone as soon as it was there
+                self._instances.release(instance)
+                continue
             # A newer deployment may have taken over while this request waited.
-            place = place.on(instance.route)
-            self._relay(exchange, place, instance, connection, cold)
+            relay = FunctionRelay(
+                self, exchange, place.on(instance.route), instance, connection
+            )
+            relay.cold = cold
+            self._begin(relay, head)
             return
         raise Unavailable("The function takes no connection. Try again in a moment.")
 
@@ -170,22 +184,7 @@ class Proxy:
                 waiting.cancel()
         raise ClientGone
 
-    def _relay(
-        self,
-        exchange: Exchange,
-        place: Place,
-        instance: Instance,
-        connection: UpstreamConnection,
-        cold: float,
-    ) -> None:
-        try:
-            head = forward.request_head(exchange, place)
-        except InvocationError:
-            instance.idle.keep(connection)
-            self._instances.release(instance)
-            raise
-        relay = FunctionRelay(self, exchange, place, instance, connection)
-        relay.cold = cold
+    def _begin(self, relay: FunctionRelay, head: Head) -> None:
         self._running.add(relay)
         relay.begin(head.data, head.length)
 

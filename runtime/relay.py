@@ -9,13 +9,18 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from runtime.errors import InvocationError, RequestTimeout
+from runtime.errors import BadRequest, InvocationError, RequestTimeout
 from runtime.exchange import CLIENT_CLOSED, Exchange
 from runtime.http_request import RawHeaders
 from runtime.upstream_connection import UpstreamConnection
 
-_SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n"
+_SWITCHED = (
+    b"HTTP/1.1 101 Switching Protocols\r\n"
+    b"connection: upgrade\r\nupgrade: websocket\r\n%b\r\n"
+)
 _MIN_STATUS, _MAX_STATUS = 200, 599
+# A tunnel of which one side has ended: how long the other may be silent.
+HALF_CLOSED_SECONDS = 30.0
 
 
 class Relay:
@@ -23,6 +28,7 @@ class Relay:
 
     __slots__ = (
         "_chunked",
+        "_ends",
         "_has_begun",
         "_is_over",
         "_sent",
@@ -52,6 +58,7 @@ class Relay:
         self.timed_out = False  # no answer came, although all of the request was sent
         self.was_cancelled = False  # by the client, or because there is no more time
         self._chunked = self._has_begun = self._is_over = self._sent = False
+        self._ends = 0  # sides of the tunnel that have ended
 
     # -- the request ------------------------------------------------------------------
 
@@ -70,6 +77,8 @@ class Relay:
         if not self._is_over:
             exchange.on_news = self._client_news
             exchange.on_writable = self.client_writable
+            if exchange.is_truncated:
+                self._client_news()
 
     def _client_news(self) -> None:
         exchange = self.exchange
@@ -78,8 +87,7 @@ class Relay:
         elif self.is_tunnel or self._sent:
             return
         elif exchange.is_truncated:
-            self.client_lost()
-            exchange.abort()
+            self._fail(BadRequest("The request body ended early or is malformed."))
         else:
             self._send_body()
 
@@ -88,8 +96,8 @@ class Relay:
         if not connection.is_writable or connection.transport.is_closing():
             return  # what comes now is kept, and its client held back by its amount
         data = exchange.take()
-        self._since = perf_counter()
         if data:
+            self._since = perf_counter()
             self.received += len(data)
             try:
                 self.check_size(self.received)
@@ -101,6 +109,7 @@ class Relay:
             connection.transport.write(data)
         if exchange.is_whole:
             self._sent = True
+            self._since = perf_counter()
             if self._chunked:
                 connection.transport.write(b"0\r\n\r\n")
 
@@ -135,7 +144,11 @@ class Relay:
         if not _MIN_STATUS <= status <= _MAX_STATUS:
             self.failed(f"it answered with status {status}")
             return True
-        lines, length = self.answer_lines(connection.headers)
+        try:
+            lines, length = self.answer_lines(connection.headers)
+        except InvocationError as error:
+            self._fail(error)
+            return True
         self._has_begun = True
         if connection.is_complete and exchange.method != "HEAD":
             exchange.respond(status, lines, connection.take())
@@ -160,44 +173,63 @@ class Relay:
     # -- leaving HTTP -----------------------------------------------------------------
 
     def upgraded(self, rest: bytes) -> None:
-        exchange = self.exchange
-        if exchange.upgrade_rest is None:
+        exchange, headers = self.exchange, self.connection.headers
+        protocols = [value.lower() for name, value in headers if name == b"upgrade"]
+        if not exchange.asks_upgrade or protocols != [b"websocket"]:
             self.failed("it switched the protocol without being asked")
-            self.connection.abort()
             return
-        lines, _ = self.answer_lines(self.connection.headers)
+        lines, _ = self.answer_lines(headers)
+        self._has_begun = self.is_tunnel = self._sent = True
         exchange.status = 101
-        exchange.hijack(self, b"%bupgrade: websocket\r\n%b\r\n" % (_SWITCHED, lines))
-        self._has_begun = self.is_tunnel = True
+        exchange.hijack(self, _SWITCHED % lines)
         if rest:
             self.from_upstream(rest)
 
     def from_upstream(self, data: bytes) -> None:
         exchange = self.exchange
         exchange.sent += len(data)
+        self._since = perf_counter()
         exchange.connection.send(data)
 
     def from_client(self, data: bytes) -> None:
         self.received += len(data)
+        self._since = perf_counter()
         if not self.connection.transport.is_closing():
             self.connection.transport.write(data)
+
+    def upstream_ended(self) -> None:
+        self.exchange.connection.end()
+        self._one_side_ended()
+
+    def client_ended(self) -> None:
+        if not self.connection.transport.is_closing():
+            self.connection.transport.write_eof()
+        self._one_side_ended()
+
+    def _one_side_ended(self) -> None:
+        self._ends += 1
+        self._since = perf_counter()
+        if self._ends > 1:
+            self.connection.transport.close()
+            self.exchange.connection.close()
 
     # -- the end ----------------------------------------------------------------------
 
     def failed(self, reason: str) -> None:
         """The upstream is gone, or no use."""
         if self.is_tunnel:
+            self.exchange.connection.close()
             self._complete()
-            self.exchange.connection.transport.close()
-        elif self._has_begun:
-            self._complete()
-            self.exchange.abort()
         else:
             self._fail(self.failure(reason))
 
     def tick(self, now: float) -> None:
         """End the wait for an answer that does not come."""
-        if self._has_begun or now - self._since < self.timeout:
+        if self._has_begun:
+            if self._ends and now - self._since > HALF_CLOSED_SECONDS:
+                self.cut()
+            return
+        if now - self._since < self.timeout:
             return
         if not self.exchange.is_whole and self.connection.is_writable:
             self._fail(RequestTimeout("The request body did not arrive in time."))
@@ -214,8 +246,11 @@ class Relay:
     def _fail(self, error: InvocationError) -> None:
         self.error = error
         self.connection.abort()
+        if self._has_begun:
+            self.exchange.abort()
+        else:
+            self.exchange.refuse(error, self.marks())
         self._complete()
-        self.exchange.refuse(error, self.marks())
 
     def client_lost(self) -> None:
         """Nobody wants the answer: the function sees its connection close."""

@@ -29,6 +29,7 @@ class Reply:
         "connection",
         "http_version",
         "is_gone",
+        "is_whole",
         "method",
         "request_id",
         "sent",
@@ -50,7 +51,8 @@ class Reply:
         self.http_version = http_version
         self.request_id = ""
         self.status = self.sent = 0
-        self.is_gone = False
+        self.is_gone = False  # the client
+        self.is_whole = False  # the request has come to its end
         self._keeps_alive = keeps_alive
         self._left: int | None = None  # bytes of the answer still announced
         self._chunked = False
@@ -61,6 +63,8 @@ class Reply:
 
     def respond(self, status: int, lines: bytes, body: bytes) -> None:
         """Send a whole answer in one write."""
+        if not self.is_whole:
+            self._keeps_alive = False  # what is missing would be the next request
         head = self._head(status, lines, len(body))
         self.sent = len(body)
         self._left = None
@@ -83,7 +87,7 @@ class Reply:
         if self._chunked and not self._is_bodyless:
             self._write(b"0\r\n\r\n")
         if self._left and not self._is_bodyless:
-            self.abort()  # shorter than announced: only a broken connection says so
+            self.abort()  # shorter than announced
         self.finished()
 
     def hint(self, head: bytes) -> None:
@@ -92,8 +96,14 @@ class Reply:
             self._write(head)
 
     def abort(self) -> None:
-        """Break the connection off: the answer cannot be completed."""
-        self.connection.transport.abort()
+        """Break the connection off: the answer cannot be completed, and the client has
+        to see that. What was written of it still goes out."""
+        is_framed = self._chunked or self._left is not None or self._is_bodyless
+        self.connection.cut(reset=not is_framed)
+
+    def close_after(self) -> None:
+        """End the connection after this answer."""
+        self._keeps_alive = False
 
     def _head(self, status: int, lines: bytes, length: int | None) -> bytes:
         self.status = status

@@ -18,8 +18,9 @@ from runtime.http_request import RawHeaders
 
 HIGH_WATER = 256 * 1024
 HEAD_MAX = 64 * 1024
-_SWITCHING = 101
 _EARLY_HINTS = 103
+# Anything else below 200 is no interim answer: llhttp reads a body behind it.
+_INTERIM = frozenset({100, 102, _EARLY_HINTS})
 
 
 class UpstreamFailed(PlatformError):
@@ -43,6 +44,9 @@ class Receiver(Protocol):
     def from_upstream(self, data: bytes) -> None:
         """Bytes of the new protocol."""
 
+    def upstream_ended(self) -> None:
+        """The other side of the new protocol says no more."""
+
     def upstream_writable(self, *, can: bool) -> None:
         """The other side takes more, or no more for now."""
 
@@ -61,6 +65,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.is_writable = True
         self.is_lost = False
         self.is_tunnel = False
+        self.is_proven = False  # the other side keeps connections open
         self.idle_since = 0.0
         self._parser: Any = None
         self._chunks: deque[bytes] = deque()
@@ -94,16 +99,26 @@ class UpstreamConnection(asyncio.Protocol):
             self.is_tunnel = True
             receiver.upgraded(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            self._break(f"its answer is not HTTP/1.1: {error}")
+            self._misunderstood(error)
         else:
+            self._progress(receiver, len(data))
+
+    def _misunderstood(self, error: httptools.HttpParserError) -> None:
+        if self.is_complete and self.receiver is not None:
+            self.keeps_alive = False  # something follows the answer: nobody's
+            self.receiver.advance()
+        else:
+            self._break(f"its answer is not HTTP/1.1: {error}")
+
+    def _progress(self, receiver: Receiver, size: int) -> None:
+        if not self.is_complete:
             if not self.has_head:
-                self._head_bytes += len(data)
+                self._head_bytes += size
                 if self._head_bytes > HEAD_MAX:
                     self._break("the head of its answer is too large")
                     return
-            if not self.is_complete:
-                self._acknowledge()
-            receiver.advance()
+            self._acknowledge()
+        receiver.advance()
 
     def _acknowledge(self) -> None:
         """Confirm at once what has come.
@@ -116,11 +131,16 @@ class UpstreamConnection(asyncio.Protocol):
             self._tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def eof_received(self) -> bool:
+        receiver = self.receiver
+        if receiver is None:
+            return False
+        if self.is_tunnel:
+            receiver.upstream_ended()
+            return True  # keeps our side open
         if self.has_head and not self.is_complete and self._ends_with_connection():
             self.is_complete = True
             self.keeps_alive = False
-            if self.receiver is not None:
-                self.receiver.advance()
+            receiver.advance()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -160,7 +180,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self.has_head:
             return
         status = self._parser.get_status_code()
-        if status < 200 and status != _SWITCHING:
+        if status in _INTERIM:
             if status == _EARLY_HINTS and self.receiver is not None:
                 self.receiver.hinted(self.headers)
             self.headers = []
@@ -188,6 +208,8 @@ class UpstreamConnection(asyncio.Protocol):
         # the body that was announced and never comes.
         if self._parser is None or self._head_only:
             self._parser = httptools.HttpResponseParser(self)
+        else:
+            self.is_proven = True
         self._head_only = head_only
         self._reset()
         self.receiver = receiver
