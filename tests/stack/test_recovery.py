@@ -27,6 +27,12 @@ spec:
       dockerfile: ./Dockerfile
 """
 DOCKERFILE = 'FROM busybox\nCMD ["echo", "VERSION"]\n'
+SLOW_SERVER = """\
+FROM busybox
+RUN mkdir /www && echo VERSION >/www/index.html
+EXPOSE 8080
+CMD ["sh", "-c", "sleep 5; exec httpd -f -p $PORT -h /www"]
+"""
 SLOW = 'FROM busybox\nRUN echo VERSION; sleep 12; true\nCMD ["echo", "VERSION"]\n'
 
 
@@ -120,6 +126,61 @@ def test_a_build_whose_worker_is_killed_is_taken_up_again(
     stack.until(lambda: not build_processes(version), 10)
     stack.until(lambda: stack.get("/team/steady").text == f"{version}\n", 150)
     assert stack.shell(COUNT_RUNNING) == "0"
+
+
+def test_a_trial_whose_worker_is_killed_leaves_nothing(
+    stack: Stack, repo: Repository
+) -> None:
+    """Threat 98: no instance stays, no row stays running, the commit goes live."""
+    version = f"tried {secrets.token_hex(4)}"
+    repo.commit(files(version, SLOW_SERVER), "a server that takes its time")
+    gateways = set(stack.shell(GATEWAYS).split())
+    stack.manage("sync_application", "team/steady")
+    stack.until(lambda: owners_of_instances(stack) - gateways, 60)
+    for pid in stack.group("worker-builds")[1:]:
+        kill(pid)
+    (lost,) = owners_of_instances(stack) - gateways
+    assert answers(stack), "what served was taken down for a trial"
+    assert version not in stack.get("/team/steady").text
+    stack.shell(AS_IF_A_MINUTE_LATER.replace("OWNER", lost))
+    assert lost not in owners_of_instances(stack)
+    stack.until(lambda: stack.get("/team/steady").text == f"{version}\n", 90)
+    assert stack.shell(COUNT_RUNNING) == "0"
+    left = stack.shell(GATEWAYS).split()
+    assert owners_of_instances(stack) <= set(left)
+
+
+GATEWAYS = """
+from runtime.models import Gateway
+print(*Gateway.objects.values_list("id", flat=True))
+"""
+# The lease of the build and the heartbeat of its trial are old; then the clock's tasks.
+AS_IF_A_MINUTE_LATER = """
+from datetime import timedelta
+from django.utils import timezone
+from builds.models import Build
+from runtime import cleanup
+from runtime.models import Gateway
+from zerverless_site import pipeline
+past = timezone.now() - timedelta(minutes=1)
+Build.objects.filter(state="running").update(lease_until=past, started_at=past)
+Gateway.objects.filter(id="OWNER").update(heartbeat_at=past)
+cleanup.remove_orphans()
+pipeline.sweep()
+"""
+
+
+def owners_of_instances(stack: Stack) -> set[str]:
+    """Whose containers run a server function now."""
+    prefix = f"zerverless-{stack.installation}-"
+    listing = subprocess.run(
+        ["docker", "ps", "--filter", f"name={prefix}", "--format", "{{.Names}}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    names = listing.stdout.split()
+    return {name.removeprefix(prefix).split("-")[0] for name in names if "-s" in name}
 
 
 COUNT_RUNNING = """
