@@ -10,7 +10,7 @@ from django.template.loader import get_template
 from django.test import Client
 from django.urls import get_resolver, reverse
 
-from tests.fixtures.pages import PASSWORD, World, make_world
+from tests.fixtures.pages import PASSWORD, World, make_instance, make_world
 
 PAGES = [
     "overview",
@@ -24,6 +24,7 @@ PAGES = [
     "build_log_raw",
     "functions",
     "function",
+    "function_instance",
     "activity",
     "system",
 ]
@@ -36,6 +37,9 @@ FRAGMENTS = [
     "sync_part",
     "build_part",
     "function_part",
+    "traffic_part",
+    "instances_part",
+    "instance_logs",
 ]
 POST_ONLY = ["application_sync", "build_cancel", "theme", "logout", "connection_result"]
 OPEN = {"login", "setup", "theme", "schema", "function_call"}
@@ -53,7 +57,9 @@ def address(name: str, world: World) -> str:
         return reverse(name, args=[world.sync.pk])
     if name == "function":
         return world.function.get_absolute_url()
-    if name == "function_part":
+    if name in {"function_instance", "instance_logs"}:
+        return reverse(name, args=[make_instance(world.deployment).pk])
+    if name in {"function_part", "traffic_part", "instances_part"}:
         return reverse(name, args=[world.function.pk])
     if name == "application_part":
         return reverse(name, args=[world.application.pk])
