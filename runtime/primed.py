@@ -12,7 +12,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,13 @@ class NoLauncher(UserError):
 
 @dataclass
 class Primed:
-    """A container that waits, and the sockets to it."""
+    """A container that waits, the sockets to it, and what starting it took in ms."""
 
     name: str
     streams: ExitStack
     output: Any
     feed: Any
+    phases: dict[str, float] = field(default_factory=dict)
 
     def discard(self) -> None:
         """Close the sockets and have the container removed."""
@@ -98,16 +99,20 @@ def prime(name: str, config: dict[str, Any]) -> Primed:
 
     Raises ImageMissing, ContainerRefused and ContainerEngineError.
     """
+    phases: dict[str, float] = {}
     with ExitStack() as stack:
-        engine.create(name, config)
+        with container.phase(phases, "create"):
+            engine.create(name, config)
         stack.callback(removal.soon, engine.remove, name)
         streams = stack.enter_context(ExitStack())
-        output, feed = container.open_streams(streams, name, stdin=True)
-        engine.start(name)
-        with engine.our_errors():
-            _until_ready(output)
+        with container.phase(phases, "attach"):
+            output, feed = container.open_streams(streams, name, stdin=True)
+        with container.phase(phases, "start"):
+            engine.start(name)
+            with engine.our_errors():
+                _until_ready(output)
         stack.pop_all()
-        return Primed(name, streams, output, feed)
+        return Primed(name, streams, output, feed, phases)
 
 
 def run(

@@ -141,7 +141,7 @@ ZERVERLESS_CONCURRENCY = read.integer(
 )
 ZERVERLESS_FUNCTION_CONCURRENCY = read.integer(
     "ZERVERLESS_FUNCTION_CONCURRENCY",
-    "16",
+    "24",
     "Requests in one function at once where its manifest does not say.",
 )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import Any, cast
 
 import pytest
@@ -24,13 +26,23 @@ class Maker:
         self.made = 0
         self.fails = False
         self.live = set(range(10))
+        self.seconds = 0.0
+        self.most = 0  # at the same time
+        self._now = 0
+        self._lock = Lock()
 
     def __call__(self, route: Route) -> Primed:
         if self.fails:
             raise ContainerEngineError("the engine is away")
-        self.made += 1
+        with self._lock:
+            self._now += 1
+            self.most = max(self.most, self._now)
+            self.made += 1
+        time.sleep(self.seconds)
         token = Token(self, route.deployment_id)
-        self.alive.append(token)
+        with self._lock:
+            self._now -= 1
+            self.alive.append(token)
         return cast(Primed, token)
 
 
@@ -147,6 +159,42 @@ def test_a_dead_one_takes_its_siblings_along(started: Pool, maker: Maker) -> Non
     wait_until(lambda: started.count() == 2)
     started.drop(route())
     assert maker.alive == []
+
+
+def test_who_finds_none_has_one_made(started: Pool, maker: Maker) -> None:
+    started.take(route(1))
+    wait_until(lambda: started.count() == 2)
+    made = started.make(route(2))
+    assert cast(Token, made).deployment == 2
+    cast(Token, made).discard()
+
+
+def test_none_is_made_for_a_request_before_the_first_was_for_nobody(
+    started: Pool, maker: Maker
+) -> None:
+    assert started.make(route()) is None
+    assert maker.made == 0
+
+
+def test_where_none_can_be_made_the_request_does_without(
+    started: Pool, maker: Maker
+) -> None:
+    started.take(route(1))
+    wait_until(lambda: started.count() == 2)
+    maker.fails = True
+    assert started.make(route(2)) is None
+
+
+def test_only_a_few_are_made_at_once(started: Pool, maker: Maker) -> None:
+    started.take(route(1))
+    wait_until(lambda: started.count() == 2)
+    maker.seconds = 0.05
+    with ThreadPoolExecutor(20) as threads:
+        made = list(threads.map(lambda _: started.make(route(2)), range(20)))
+    assert len(set(made)) == 20
+    assert maker.most == pool._AT_ONCE
+    for token in made:
+        cast(Token, token).discard()
 
 
 def test_none_are_made_when_they_are_switched_off(maker: Maker, settings: Any) -> None:
