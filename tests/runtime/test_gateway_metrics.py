@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -66,3 +67,29 @@ def test_a_token_opens_it_from_anywhere(start_gateway: StartGateway) -> None:
             "/metrics", x_forwarded_for="192.0.2.7", authorization=f"Bearer {token}"
         )
         assert answer.status == status
+
+
+def test_gateways_on_one_port_answer_for_each_other(
+    start_gateway: StartGateway,
+) -> None:
+    first = start_gateway(ZERVERLESS_GATEWAYS="2", ZERVERLESS_PROCESS="gateway")
+    first.deploy("/api")
+    second = replace(first, settings={**first.settings}, process=None)
+    second.settings["ZERVERLESS_PROCESS"] = "gateway-2"
+    second.start()
+    try:
+        second.until(lambda: b'"gateway-2"' in first.get("/metrics").body)
+        for _ in range(20):
+            assert first.get("/alice/api").status == 503
+        values = found(first.get("/metrics"))
+    finally:
+        second.stop()
+    calls = {
+        key[2:]: count
+        for key, count in values.items()
+        if key[0] == "zerverless_requests_total"
+    }
+    assert sum(calls.values()) == 20
+    assert all(gateway.startswith("gateway") for _, gateway, _ in calls)
+    processes = {key[1] for key in values if key[0] == "process_open_fds"}
+    assert processes == {"gateway", "gateway-2"}
