@@ -22,7 +22,7 @@ _EXITS = {
     126: "its command cannot be executed",
     127: "its command was not found",
     134: "it aborted (SIGABRT)",
-    137: "it was killed (SIGKILL)",
+    137: "it was killed (SIGKILL), as when memory runs out",
     139: "it crashed (SIGSEGV)",
     153: f"it wrote a file larger than {sandbox.FILE_SIZE // sandbox.MEBIBYTE} MiB",
 }

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 LOG_LINES = 100
 _LOG_MAX = 64 * 1024
-# A connection to a port that listens takes no time; a frozen machine may.
-_CONNECT_SECONDS = 5.0
+# A connection to a port that listens takes no time, but a full queue does.
+_CONNECT_SECONDS = 2.0
 # The connection that proved it ready waits so long to be used: servers close one on
 # which nothing comes.
 _FIRST_SECONDS = 1.0
@@ -110,11 +110,14 @@ class Instance:
         if first is not None:
             return first
         try:
-            return await self._way.open(self._port, _CONNECT_SECONDS)
+            opened = await self._open(_CONNECT_SECONDS)
         except NotListening as error:
             raise FunctionFailed("The function takes no connection.") from error
         except ContainerEngineError as error:
             raise FunctionFailed("The function has ended.") from error
+        if opened is None:
+            raise FunctionFailed("The function has ended.")
+        return opened
 
     async def pause(self) -> None:
         """Freeze it; raises ContainerEngineError."""
@@ -157,20 +160,33 @@ class Instance:
     async def _listen(self) -> None:
         """Return when the port takes a connection; the first one is kept."""
         patience = settings.ZERVERLESS_COLD_START_TIMEOUT
-        opening = asyncio.ensure_future(self._way.open(self._port, patience))
+        try:
+            first = await self._open(patience)
+        except NotListening as error:
+            raise await self._deaf(str(error), patience) from None
+        if first is None:
+            raise await self._failure(self._exited.result())
+        self._keep_first(first)
+
+    async def _open(self, seconds: float) -> socket.socket | None:
+        """A connection to the port; None where the container ends first.
+
+        Raises NotListening and ContainerEngineError.
+        """
+        opening = asyncio.ensure_future(self._way.open(self._port, seconds))
         either: set[asyncio.Future[Any]] = {opening, self._exited}
         try:
             await asyncio.wait(either, return_when="FIRST_COMPLETED")
-            if self._exited.done():
-                raise await self._failure(self._exited.result())
-            self._keep_first(opening.result())
-        except NotListening as error:
-            raise await self._deaf(str(error), patience) from None
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_opened)
+            raise
         finally:
             if not opening.done():
                 opening.cancel()
-            elif self._first is None and not opening.exception():
-                opening.result().close()
+        if not self._exited.done():
+            return opening.result()
+        opening.add_done_callback(_close_opened)
+        return None
 
     def _keep_first(self, connection: socket.socket) -> None:
         self._first = connection
@@ -282,6 +298,12 @@ def _environment(route: Route) -> dict[str, str]:
         "ZERVERLESS_DEPLOYMENT": str(route.number),
         "ZERVERLESS_COMMIT": route.commit,
     }
+
+
+def _close_opened(opening: asyncio.Future[socket.socket]) -> None:
+    """Close a connection that came too late for whoever wanted it."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 async def _lost() -> FunctionFailed:

@@ -127,8 +127,10 @@ int main(void)
     dprintf(2, "err: starting\n");
     if (getenv("EXIT_AT_START"))
         return atoi(getenv("EXIT_AT_START"));
-    if (getenv("EAT_AT_START"))
+    if (getenv("EAT_AT_START")) {
+        usleep(300000); /* an engine misses what happens before it watches */
         eat();
+    }
     usleep(atoi(setting("LISTEN_AFTER", "0")) * 1000);
     if (strcmp(address, "never") != 0)
         listener = listen_on(address, atoi(setting("PORT", "8080")));
