@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from applications.models import Application, Sync
 from applications.work import State
@@ -276,12 +277,19 @@ def test_the_sync_does_not_wait_for_a_trial(
 # -- ended early -----------------------------------------------------------------------
 
 
-def during_trial(build: Build, act: Callable[[], object]) -> threading.Thread:
+def is_starting() -> bool:
+    return bool(containers.list_ours(Installation.current().name))
+
+
+def during_trial(act: Callable[[], object]) -> threading.Thread:
     """Do it, on another thread, once the instance of the trial is starting."""
 
     def run() -> None:
-        wait_until(lambda: bool(containers.list_ours(Installation.current().name)), 20)
-        act()
+        try:
+            wait_until(is_starting, 20)
+            act()
+        finally:
+            connection.close()
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -298,7 +306,7 @@ def test_a_trial_can_be_cancelled(application: Application, repo: Repository) ->
     push(application)
     repo.commit(files("sleep 60"))
     build = queued(application)
-    thread = during_trial(build, lambda: work.cancel(build.pk, "ada"))
+    thread = during_trial(lambda: work.cancel(build.pk, "ada"))
     pipeline.run_builds()
     thread.join()
     build.refresh_from_db()
@@ -326,7 +334,7 @@ def test_whoever_has_lost_the_build_puts_nothing_live(
     repo.commit(files("sleep 60"))
     build = queued(application)
     taken = Build.objects.filter(pk=build.pk)
-    thread = during_trial(build, lambda: taken.update(lease_token="another"))
+    thread = during_trial(lambda: taken.update(lease_token="another"))
     pipeline.run_builds()
     thread.join()
     assert live().number == 1
