@@ -39,6 +39,12 @@ class Engine:
     def remove(self, container: str) -> None:
         self._call("DELETE", f"/containers/{container}?force=1&v=1")
 
+    def pause(self, container: str) -> None:
+        self._call("POST", f"/containers/{container}/pause")
+
+    def unpause(self, container: str) -> None:
+        self._call("POST", f"/containers/{container}/unpause")
+
     def states(self, name: str) -> list[str]:
         """The states of the containers with `name` in their labels or names."""
         rows = self._call("GET", "/containers/json?all=1")

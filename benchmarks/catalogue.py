@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from benchmarks import bodies, delivery, oneshot, warm
+from benchmarks import bodies, cold, delivery, oneshot, scale, warm
 from benchmarks.bench import Bench
 from benchmarks.measure import Figure
 
@@ -39,6 +39,22 @@ MEASUREMENTS = (
     Measurement(("warm_rps_c32", "warm_p99_c32"), warm.many),
     Measurement(_ways("body_1mb"), bodies.one),
     Measurement((*_ways("body_100mb"), "body_memory"), bodies.hundred),
+    _one("cold_server", cold.static),
+    _one("cold_server_python", cold.python),
+    _one("resume", cold.resume),
+    Measurement(("scale_1_to_4", "scale_seconds"), cold.scale),
+    Measurement(("dashboard_beside", "dashboard_pages"), scale.dashboard),
+    Measurement(("routes_10000", "routes_10000_rps", "routes_memory"), scale.routes),
+    Measurement(
+        (
+            "idle_200",
+            "idle_200_cpu",
+            "idle_200_paused",
+            "idle_200_containers",
+            "idle_200_paused_cpu",
+        ),
+        scale.idle,
+    ),
     _one("build_overhead", delivery.build_overhead),
     _one("push_to_live", delivery.push_to_live),
     _one("idle_memory", delivery.idle_memory),

@@ -54,4 +54,6 @@ GOALS = {
     "cold_server_python": at_most(1.3),
     "resume": at_most(25, "ours"),
     "scale_1_to_4": at_most(0, "ours"),
+    "routes_10000": at_most(1.1),
+    "routes_10000_rps": at_least(0.9),
 }

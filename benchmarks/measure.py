@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+from benchmarks.resources import busy
+
+_LOOK = 0.3  # seconds
+_BUSY = 0.2  # of all processors
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,13 @@ def _rounded(value: float) -> float:
     return round(value, 3) if abs(value) < 1000 else round(value)
 
 
+def quiet(patience: float = float(os.environ.get("PATIENCE", "10"))) -> None:
+    """Wait until the machine has little else to do, at most so many seconds."""
+    deadline = time.monotonic() + patience
+    while busy(_LOOK) > _BUSY and time.monotonic() < deadline:
+        pass
+
+
 def seconds(work: Callable[[], object]) -> float:
     """How long one call took."""
     began = time.perf_counter()
@@ -72,6 +85,7 @@ def alternate(
 
     `pace` is the least number of seconds from one beginning to the next.
     """
+    quiet()
     measured: tuple[list[float], list[float]] = ([], [])
     for _ in range(runs):
         for values, work in zip(measured, (ours, reference), strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from benchmarks.bench import Bench
-from benchmarks.measure import Figure
+from benchmarks.measure import Figure, quiet
 from benchmarks.wrk import Load, wrk
 
 _SECONDS = 3
@@ -51,6 +51,7 @@ def compare(bench: Bench, connections: int) -> tuple[list[Load], list[Load]]:
         wrk(url, connections, 2)  # warm
     for _ in range(bench.runs):
         for name, url in targets.items():
+            quiet()
             loads[name].append(checked(wrk(url, connections, _SECONDS)))
     return loads["ours"], loads["nginx"]
 

@@ -19,10 +19,12 @@ class Load:
     errors: int  # answers that were not 2xx or 3xx, and broken connections
 
 
-def wrk(url: str, connections: int, duration: float = 3) -> Load:
-    """Ask for `url` on so many connections for `duration` whole seconds."""
+def wrk(url: str, connections: int, duration: int = 3, script: str = "") -> Load:
+    """Ask for `url` on so many connections for `duration` seconds."""
     command = ["wrk", "--threads=1", f"--connections={connections}", "--latency"]
-    command += [f"--duration={max(1, round(duration))}s", "--timeout=10s", url]
+    command += [f"--duration={duration}s", "--timeout=10s"]
+    command += [f"--script={script}"] if script else []
+    command.append(url)
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return read(done.stdout)
 
