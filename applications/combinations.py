@@ -16,6 +16,8 @@ from applications.positions import Document, Path
 
 _Mapping = dict[str, Any]
 _ONE_SHOT = "one container per request"
+# docs/functions.md; without a port they are names like any other.
+_SERVER_VARIABLES = {"PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"}
 
 
 def problems(document: Document, functions: Any) -> Iterator[Problem]:
@@ -24,6 +26,7 @@ def problems(document: Document, functions: Any) -> Iterator[Problem]:
         if isinstance(item, dict):
             here: Path = ("spec", "functions", index)
             yield from _server_problems(document, here, item)
+            yield from _variables_problems(document, here, item)
             yield from _instances_problems(document, here, item.get("instances"))
             yield from _checks_problems(document, here, item.get("checks"))
 
@@ -48,6 +51,16 @@ def _server_problems(
 def _shapes_output(key: str, item: _Mapping) -> bool:
     """Whether it says how standard output becomes the answer; `raw` says nothing."""
     return key in item and item[key] != "raw"
+
+
+def _variables_problems(
+    document: Document, here: Path, item: _Mapping
+) -> Iterator[Problem]:
+    env = item.get("env")
+    if isinstance(item.get("port"), int) and isinstance(env, dict):
+        for name in _SERVER_VARIABLES & env.keys():
+            message = "Forbidden: the platform sets this for a server"
+            yield document.problem((*here, "env", name), message, at_key=True)
 
 
 def _instances_problems(

@@ -215,6 +215,10 @@ def test_a_wrong_value_is_refused_with_advice(line: str, message: str) -> None:
             "but one container per request",
         ),
         (
+            ["port: 8080", "env: {A: 1, PORT: 80}"],
+            "9:19: spec.functions[0].env.PORT: Forbidden: the platform sets this for a",
+        ),
+        (
             ["instances: {max: 2}", "response: json"],
             '8:7: spec.functions[0].instances: Forbidden: with "response" it is no ser',
         ),
@@ -235,6 +239,7 @@ def test_keys_that_make_no_sense_together_are_refused(
         ["port: none", "contentType: text/html"],
         ["instances: {min: 1}", "idle: 1h"],  # the image may expose a port
         ["instances: {min: 6}"],
+        ["env: {PORT: 80}"],
     ],
 )
 def test_keys_that_may_make_sense_together_are_taken(lines: list[str]) -> None:
