@@ -20,8 +20,9 @@ from runtime.errors import (
     Unavailable,
 )
 from runtime.exchange import ClientGone, Exchange
-from runtime.http_request import HOP_BY_HOP, Headers, Origin, RawHeaders, Target
+from runtime.http_request import HOP_BY_HOP, Headers, RawHeaders, Target
 from runtime.idle import IdleConnections
+from runtime.origin import Origin, forwardable
 from runtime.relay import Relay
 from runtime.upstream_connection import UpstreamConnection
 
@@ -126,7 +127,7 @@ class ControlRelay(Relay):
 def _head(exchange: Exchange, target: Target, origin: Origin, length: int) -> bytes:
     """The request's head; framed by us alone, whatever the client wrote."""
     path = f"{target.raw_path}?{target.query}" if target.query else target.raw_path
-    forwarded = http_request.forwardable(exchange.headers, origin, exchange.request_id)
+    forwarded = forwardable(exchange.headers, origin, exchange.request_id)
     dropped = {"host", "content-length"}
     kept: Headers = [item for item in forwarded if item[0] not in dropped]
     if length or exchange.method in {"POST", "PUT", "PATCH"}:

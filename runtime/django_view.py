@@ -24,6 +24,7 @@ from runtime.http_request import Headers, Target
 from runtime.invoke import Answer, Request, invoke
 from runtime.limits import Limits
 from runtime.models import Gateway, Installation
+from runtime.origin import forwardable, origin_of
 from runtime.problem import Problem
 from runtime.record import row, write
 from runtime.route import Route
@@ -86,9 +87,9 @@ def _forwarded(
     request: HttpRequest, headers: Headers, target: Target, depth: int, request_id: str
 ) -> Headers:
     peer = request.META.get("REMOTE_ADDR", "")
-    origin = http_request.origin(headers, peer, request.scheme or "http")
+    origin = origin_of(headers, peer, request.scheme or "http")
     prefix = "/" + "/".join(target.segments[:depth])
-    forwarded = http_request.forwardable(headers, origin, request_id)
+    forwarded = forwardable(headers, origin, request_id)
     return [*forwarded, ("x-forwarded-prefix", prefix)]
 
 

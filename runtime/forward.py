@@ -1,7 +1,7 @@
 """The heads of a server function's request and answer, as bytes: what is passed on,
 what is taken out, what is added. One pass over each, on the gateway's hot path.
 
-The rules are those of one-container-per-request functions (`http_request.forwardable`,
+The rules are those of one-container-per-request functions (`origin.forwardable`,
 `answer.read_reply`, `function_headers`), held against them by tests.
 """
 
@@ -17,6 +17,7 @@ from runtime.errors import BadRequest, BodyTooLarge, FunctionFailed, NoRoute
 from runtime.exchange import Exchange
 from runtime.http_request import HOP_BY_HOP, REPLACED, RawHeaders
 from runtime.invoke import control_cookies
+from runtime.origin import origin_of, roles
 from runtime.route import Route
 
 _UNFORWARDED = frozenset(name.encode() for name in HOP_BY_HOP | REPLACED)
@@ -198,9 +199,9 @@ def _origin_lines(exchange: Exchange, host: bytes) -> bytes:
     client, scheme, asked = exchange.peer, exchange.scheme, host.decode("ascii")
     if settings.ZERVERLESS_TRUSTED_PROXIES:
         headers = http_request.read_headers(exchange.raw_headers, exchange.http_version)
-        origin = http_request.origin(headers, client, scheme)
+        origin = origin_of(headers, client, scheme)
         client, scheme, asked = origin.client, origin.scheme, origin.host
-    if not http_request.roles(asked)[0]:
+    if not roles(asked)[0]:
         raise NoRoute("No function answers at this path.")
     return (
         f"x-forwarded-for: {client}\r\n"

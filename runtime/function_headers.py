@@ -42,10 +42,15 @@ def for_answer(route: Route, answer: Answer, queue_ms: float) -> Headers:
 def timing(answer: Answer, queue_ms: float) -> tuple[str, str]:
     """Server-Timing in milliseconds: waiting, making the container, the function."""
     phases = answer.record.phases
-    cold = sum(phases.get(name, 0.0) for name in _COLD)
+    cold = cold_ms(answer)
     run = phases.get("run", 0.0)
     value = f"queue;dur={queue_ms:.1f}, cold;dur={cold:.1f}, fn;dur={run:.1f}"
     return "server-timing", value
+
+
+def cold_ms(answer: Answer) -> float:
+    """Milliseconds until the container ran."""
+    return sum(answer.record.phases.get(name, 0.0) for name in _COLD)
 
 
 def shares_host() -> bool:

@@ -9,12 +9,13 @@ from django.utils import timezone
 
 from runtime import http_request
 from runtime.errors import InvocationError, NoRoute, Unavailable
-from runtime.exchange import Exchange
+from runtime.exchange import CLIENT_CLOSED, ClientGone, Exchange
 from runtime.forward import Place
-from runtime.http_request import Origin, Target
+from runtime.http_request import Target
 from runtime.invoke import invoke
 from runtime.minutes import Minutes
 from runtime.once import Invoke, Once
+from runtime.origin import Origin
 from runtime.proxy import FunctionRelay
 from runtime.record import Recorder, Sampler, relayed_row
 from runtime.route import Route
@@ -33,8 +34,8 @@ class Functions:
         self._minutes = Minutes(self.traffic, lambda: watch.table)
         self._recorder = Recorder()
         self._sampler = Sampler()
-        self._once = Once(watch, self._recorder, invoke)
-        self.servers = Servers(watch, self._relayed)
+        self._once = Once(watch, self._recorder, invoke, self.traffic.cold)
+        self.servers = Servers(watch, self._relayed, self.traffic.cold)
 
     async def start(self) -> None:
         """Begin to serve, on the running loop; before the watch brings routes."""
@@ -59,7 +60,13 @@ class Functions:
 
         False where that is not so; raises InvocationError.
         """
-        return self.servers.serve_now(exchange)
+        try:
+            return self.servers.serve_now(exchange)
+        except InvocationError as error:
+            place = self.servers.place(exchange.raw_path)
+            if place is not None:
+                self._count(place.route, exchange, error.status, error.code)
+            raise
 
     async def serve(self, exchange: Exchange, target: Target, origin: Origin) -> bool:
         """Answer a request below the root, or have a relay answer it: True.
@@ -77,6 +84,9 @@ class Functions:
             code = await self._once.serve(exchange, target, origin, route, depth)
         except InvocationError as error:
             self._count(route, exchange, error.status, error.code)
+            raise
+        except ClientGone:
+            self._count(route, exchange, CLIENT_CLOSED, "")
             raise
         self._count(route, exchange, exchange.status, code)
         return False
@@ -98,12 +108,12 @@ class Functions:
         """What became of a request to a server function."""
         exchange, place, error = relay.exchange, relay.place, relay.error
         route = place.route
-        seconds = time.perf_counter() - exchange.started
+        # A stream has answered when it begins, however long it goes on.
+        ended = relay.streams_since or time.perf_counter()
+        seconds = ended - exchange.started
         self.traffic.observe(
             route, exchange.status, seconds, error.code if error else ""
         )
-        if relay.cold:
-            self.traffic.cold(route, relay.cold)
         if self._sampler.wants(route.function_id, exchange.status):
             self._recorder.put(relayed_row(relay, timezone.now(), seconds))
         exchange.notes += f'{place.members}, "invocation_id": "{exchange.id}"'

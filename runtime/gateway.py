@@ -37,6 +37,7 @@ from runtime.health import Readiness, live  # noqa: E402
 from runtime.http_request import Target  # noqa: E402
 from runtime.http_server import Server  # noqa: E402
 from runtime.metrics import Metrics  # noqa: E402
+from runtime.origin import origin_of, roles  # noqa: E402
 from runtime.problem import Problem  # noqa: E402
 from runtime.watch import Watch  # noqa: E402
 
@@ -136,8 +137,8 @@ class Gateway:
         """Answer; True where a relay does, and will say so in the log."""
         target = exchange.read_head()
         http_request.check_method(exchange.method)
-        origin = http_request.origin(exchange.headers, exchange.peer, exchange.scheme)
-        serves_functions, serves_control = http_request.roles(origin.host)
+        origin = origin_of(exchange.headers, exchange.peer, exchange.scheme)
+        serves_functions, serves_control = roles(origin.host)
         if target.segments[0] == "robots.txt":
             await exchange.answer(200, [("content-type", "text/plain")], _ROBOTS)
         elif target.raw_path.startswith("/-/") and serves_control:

@@ -33,7 +33,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
 from random import getrandbits
 from urllib.parse import unquote_to_bytes
 
@@ -279,90 +278,12 @@ def checked_id(given: bytes, otherwise: str) -> str:
     return given.decode("ascii") if _REQUEST_ID.match(given) else otherwise
 
 
+def is_host(text: str) -> bool:
+    """Whether a text can stand in a Host header."""
+    return _HOST.match(text) is not None
+
+
 def check_host(host: bytes) -> None:
     """Raise BadRequest for a Host that is none; an HTTP/1.0 request may have none."""
     if host and not _HOST.match(host.decode("latin-1")):
         raise BadRequest("The Host header is malformed.")
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Who asks, how and for which host, after the trusted proxies have had a say."""
-
-    client: str
-    scheme: str
-    host: str
-
-
-def origin(headers: Headers, peer: str, scheme: str) -> Origin:
-    """Believe X-Forwarded-* only from an address in ZERVERLESS_TRUSTED_PROXIES."""
-    host = first(headers, "host")
-    if not settings.ZERVERLESS_TRUSTED_PROXIES or not _is_trusted(peer):
-        return Origin(peer, scheme, host)
-    proto = first(headers, "x-forwarded-proto").strip().lower()
-    forwarded_host = first(headers, "x-forwarded-host").strip()
-    return Origin(
-        _nearest_stranger(headers, peer),
-        proto if proto in {"http", "https"} else scheme,
-        forwarded_host if _HOST.match(forwarded_host) else host,
-    )
-
-
-def _nearest_stranger(headers: Headers, peer: str) -> str:
-    """The last address of X-Forwarded-For that no trusted proxy of ours has."""
-    chain = ",".join(value for name, value in headers if name == "x-forwarded-for")
-    for hop in reversed([hop.strip() for hop in chain.split(",") if hop.strip()]):
-        if not _is_address(hop):
-            break
-        peer = hop
-        if not _is_trusted(hop):
-            break
-    return peer
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_trusted(peer: str) -> bool:
-    if not _is_address(peer):
-        return False
-    address = ip_address(peer)
-    return any(
-        address in ip_network(entry, strict=False)
-        for entry in settings.ZERVERLESS_TRUSTED_PROXIES
-    )
-
-
-def forwardable(headers: Headers, origin: Origin, request_id: str) -> Headers:
-    """The headers to pass on: no hop-by-hop ones, X-Forwarded-* in our own words."""
-    named = {
-        name.strip().lower()
-        for header, value in headers
-        if header == "connection"
-        for name in value.split(",")
-    }
-    dropped = HOP_BY_HOP | REPLACED | (named - {"host", "content-length"})
-    kept = [item for item in headers if item[0] not in dropped]
-    return [
-        *kept,
-        ("x-forwarded-for", origin.client),
-        ("x-forwarded-host", origin.host),
-        ("x-forwarded-proto", origin.scheme),
-        ("x-request-id", request_id),
-    ]
-
-
-def roles(host: str) -> tuple[bool, bool]:
-    """Whether this host serves functions, and whether it serves the control plane."""
-    functions_host = settings.ZERVERLESS_FUNCTIONS_HOST.lower()
-    if not functions_host:
-        return True, True
-    is_functions_host = host.lower().rpartition(":")[0] == functions_host or (
-        host.lower() == functions_host
-    )
-    return is_functions_host, not is_functions_host

@@ -14,26 +14,31 @@ from django.utils import timezone
 from runtime import function_headers, http_request
 from runtime.exchange import Exchange, lines_of
 from runtime.forward import Place
-from runtime.http_request import Origin, Target
+from runtime.http_request import Target
 from runtime.invoke import Answer, Request, Stock, prime
 from runtime.limits import BodyBudget, Limits
+from runtime.origin import Origin, forwardable
 from runtime.pool import Pool
 from runtime.primed import Launcher, Primed
 from runtime.record import Recorder, row
 from runtime.route import Route
 from runtime.watch import Watch
 
+Cold = Callable[[Route, float], None]  # told of every start, and its seconds
 Invoke = Callable[[Route, Request, str, threading.Event, Stock], Answer]
 
 
 class Once:
     """Functions that run once for each request, in call order in `serve`."""
 
-    def __init__(self, watch: Watch, recorder: Recorder, invoke: Invoke) -> None:
+    def __init__(
+        self, watch: Watch, recorder: Recorder, invoke: Invoke, cold: Cold
+    ) -> None:
         total = settings.ZERVERLESS_CONCURRENCY
         self._watch = watch
         self._recorder = recorder
         self._invoke = invoke
+        self._cold = cold
         self._limits = Limits(total, settings.ZERVERLESS_FUNCTION_CONCURRENCY)
         self._budget = BodyBudget(2 * total * settings.ZERVERLESS_MAX_BODY)
         self._threads = ThreadPoolExecutor(total, thread_name_prefix="invoke")
@@ -94,6 +99,8 @@ class Once:
                 )
             finally:
                 watching.cancel()
+        if "create" in answer.record.phases:  # none was started ahead
+            self._cold(route, function_headers.cold_ms(answer) / 1000)
         spent = (time.perf_counter() - exchange.started) * 1000
         self._recorder.put(row(route, request, answer, began, spent))
         return answer, waited
@@ -132,7 +139,7 @@ def request_of(
     body: bytes,
 ) -> Request:
     """The request as the function is to see it."""
-    headers = http_request.forwardable(exchange.headers, origin, exchange.request_id)
+    headers = forwardable(exchange.headers, origin, exchange.request_id)
     prefix = "/" + "/".join(target.segments[:depth])
     headers.append(("x-forwarded-prefix", prefix))
     if not http_request.first(headers, "traceparent"):

@@ -7,7 +7,7 @@ everything happens at once, without a task. Whatever has to wait goes through `s
 from __future__ import annotations
 
 import asyncio
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Protocol
 
 from runtime import forward
@@ -143,9 +143,10 @@ class Proxy:
         for _ in range(ATTEMPTS):
             instance = self._instances.acquire(place.route)
             if instance is None:
-                began = perf_counter()
+                began, asked = perf_counter(), monotonic()
                 instance = await self._wait(exchange, place.route)
-                cold += perf_counter() - began
+                if instance.ready_at > asked:  # not only busy until now
+                    cold += perf_counter() - began
             try:
                 connection = instance.idle.take() or await _connect(instance)
             except FunctionFailed:

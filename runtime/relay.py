@@ -40,6 +40,7 @@ class Relay:
         "is_tunnel",
         "received",
         "started",
+        "streams_since",
         "timed_out",
         "timeout",
         "was_cancelled",
@@ -54,6 +55,7 @@ class Relay:
         self.started = self._since = perf_counter()
         self.error: InvocationError | None = None
         self.received = 0  # bytes of the request's body
+        self.streams_since = 0.0  # when an answer of unknown length began
         self.is_tunnel = self.is_clean = False
         self.timed_out = False  # no answer came, although all of the request was sent
         self.was_cancelled = False  # by the client, or because there is no more time
@@ -154,6 +156,8 @@ class Relay:
             exchange.respond(status, lines, connection.take())
             self._complete()
             return True
+        if length is None:
+            self.streams_since = perf_counter()
         exchange.begin(status, lines, length)
         return False
 
@@ -181,6 +185,7 @@ class Relay:
         lines, _ = self.answer_lines(headers)
         self._has_begun = self.is_tunnel = self._sent = True
         exchange.status = 101
+        self.streams_since = perf_counter()
         exchange.hijack(self, _SWITCHED % lines)
         if rest:
             self.from_upstream(rest)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import perf_counter
+
 from runtime import http_request
 from runtime.errors import InvocationError
 from runtime.exchange import Exchange
@@ -16,6 +19,8 @@ from runtime.starter import Starter
 from runtime.turnover import Turnover
 from runtime.watch import Watch
 
+Cold = Callable[[Route, float], None]  # told of every start, and its seconds
+
 # Paths whose place is remembered, and how long such a path may be, in bytes.
 _PLACES_MAX = 4096
 _PATH_MAX = 256
@@ -24,8 +29,9 @@ _PATH_MAX = 256
 class Servers:
     """The server functions of one gateway; all of it belongs to its event loop."""
 
-    def __init__(self, watch: Watch, observe: Observer) -> None:
+    def __init__(self, watch: Watch, observe: Observer, cold: Cold) -> None:
         self._watch = watch
+        self._cold = cold
         self.instances = Instances(self._start_instance)
         self.proxy = Proxy(self.instances, observe)
         self.turnover = Turnover(self.instances, watch.use)
@@ -57,7 +63,7 @@ class Servers:
 
         False where that is not so; raises InvocationError.
         """
-        place = self._place(exchange.raw_path)
+        place = self.place(exchange.raw_path)
         if place is None:
             return False
         if exchange.raw_query:
@@ -65,7 +71,7 @@ class Servers:
         http_request.check_method(exchange.method, place.route.config.methods)
         return self.proxy.serve_now(exchange, place)
 
-    def _place(self, raw_path: bytes) -> Place | None:
+    def place(self, raw_path: bytes) -> Place | None:
         """Where a path leads, if that is a server function; remembered for a table."""
         table = self._watch.table
         if table is not self._placed:
@@ -79,7 +85,9 @@ class Servers:
         return place
 
     async def _start_instance(self, route: Route) -> Instance:
+        began = perf_counter()
         instance = await self._get_starter().start(route)
+        self._cold(route, perf_counter() - began)
         instance.on_exit = lambda one, error: one.fleet.died(one, error)
         return instance
 
