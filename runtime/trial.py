@@ -182,7 +182,8 @@ class Trial:
             raise ContainerEngineError(error.message) from error
         except FunctionFailed as error:
             said = self._quote(error.reason)
-            last = f" It said: {' / '.join(said[-3:])}" if said else ""
+            words = " / ".join(line.strip() for line in said[-3:])
+            last = f" It said: {words}" if words else ""
             hint = failure.elsewhere(error.reason, self.route.config.port)
             message = f"{error.message}{hint}{last}"
             raise TrialFailed(message, "trial:start", START) from error
