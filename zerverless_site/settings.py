@@ -75,7 +75,7 @@ DOCKER_IMAGE_PREFIX = read.text(
     "DOCKER_IMAGE_PREFIX", "zerverless", "First part of every image name we build."
 )
 DOCKER_BUILD_TIMEOUT = read.duration(
-    "DOCKER_BUILD_TIMEOUT", "10m", "A build still running after this is stopped."
+    "DOCKER_BUILD_TIMEOUT", "10m", "A build, and its trial, may take this long."
 )
 
 # -- Git ------------------------------------------------------------------------------
