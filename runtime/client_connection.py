@@ -1,33 +1,20 @@
-"""One client's connection: reads HTTP/1.1 requests in turn and writes their answers.
+"""One client's connection: answers its requests in turn.
 
-llhttp (through httptools) parses, in its strict mode: what two servers could read
-differently is refused here, before anything else sees it. One request is answered at a
-time; those a client pipelines behind it wait in order. Both directions are held back by
-the slower side, and nothing waits without an end (`tick`).
+One request is answered at a time; those a client pipelines behind it wait in order.
+Both directions are held back by the slower side, and nothing waits without an end
+(`tick`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections import deque
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Protocol
 
-import httptools
-
-from runtime.client_socket import ClientSocket
-from runtime.errors import (
-    BadRequest,
-    HeadersTooLarge,
-    InvocationError,
-    MethodNotAllowed,
-    RequestTimeout,
-    UriTooLong,
-)
+from runtime.errors import RequestTimeout
 from runtime.exchange import Exchange
-from runtime.http_request import HEADERS_MAX, METHODS, TARGET_MAX, RawHeaders
+from runtime.request_reader import PIPELINE_MAX, RequestReader
+from runtime.tunnel import Tunnel
 
 Handler = Callable[[Exchange], None]
 
@@ -35,107 +22,24 @@ Handler = Callable[[Exchange], None]
 HEAD_SECONDS = 20.0
 # Between two requests; longer than the proxies in front of us keep theirs.
 IDLE_SECONDS = 75.0
-# Requests that may wait behind the one being answered, on one connection: with more we
-# stop reading. One read may bring thousands; behind so many the others are refused.
-PIPELINE_MAX = 32
-PIPELINE_HARD = 1024
-HEAD_MAX = HEADERS_MAX + TARGET_MAX + 4096
-KEPT_MAX = 256 * 1024
-_METHOD = re.compile(rb"[\r\n]*[!#-'*+.^_`|~0-9A-Za-z-]+ ")
-_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
-class Tunnel(Protocol):
-    """Where bytes go once a connection has left HTTP (WebSocket)."""
+class ClientConnection(RequestReader):
+    """Hands each request as an Exchange to `handle`."""
 
-    def from_client(self, data: bytes) -> None:
-        """Some have come."""
-
-    def client_ended(self) -> None:
-        """No more will come, but some may still go."""
-
-    def client_writable(self, can: bool) -> None:  # noqa: FBT001
-        """The client takes more, or no more for now."""
-
-    def client_lost(self) -> None:
-        """The connection is gone."""
-
-
-class Memory:
-    """The last request's header lines, and what was made of them (runtime.forward)."""
-
-    __slots__ = ("headers", "passed")
-
-    def __init__(self) -> None:
-        self.headers: RawHeaders | None = None
-        self.passed: Any = None
-
-
-class ClientConnection(ClientSocket):
-    """Parses requests and hands each as an Exchange to `handle`."""
-
-    def __init__(
-        self, handle: Handler, connections: set[ClientConnection], scheme: str = "http"
-    ) -> None:
+    def __init__(self, handle: Handler, connections: set[ClientConnection]) -> None:
         super().__init__()
-        self.scheme = scheme
-        self.closes = False  # after the answer that is being written
         self.tunnel: Tunnel | None = None
-        self.memory = Memory()
         self._handle = handle
         self._connections = connections
         self._current: Exchange | None = None
-        self._receiving: Exchange | None = None
-        self._queue: deque[Exchange] = deque()
-        # Who gets bytes that are no request, or not yet known to be one.
-        self._sink: Callable[[bytes], None] | None = None
-        self._kept = b""  # the latter
         self._has_ended = False  # the client's side
-        self._parser: Any = httptools.HttpRequestParser(self)
-        self._forget_head()
-
-    def _forget_head(self) -> None:
-        self._url = b""
-        self._headers: RawHeaders = []
-        # Of the head, and of the body since the last byte of content.
-        self._head_bytes = self._framing_bytes = 0
 
     # -- asyncio.Protocol -------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._connections.add(self)
-
-    def data_received(self, data: bytes) -> None:
-        if self._sink is not None:
-            self._sink(data)
-            return
-        self._parse(data)
-        receiving = self._receiving
-        if receiving is not None:
-            receiving.news()
-        self._next()
-
-    def _parse(self, data: bytes) -> None:
-        if self._receiving is not None:
-            self._framing_bytes += len(data)
-        else:
-            if not self._head_bytes:
-                self._since = monotonic()
-            self._head_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._upgraded(data[upgrade.args[0] :])
-        except httptools.HttpParserInvalidMethodError:
-            self._refuse(_unknown_method(data))
-        except httptools.HttpParserError:
-            self._refuse(BadRequest("The request is not well-formed HTTP/1.1."))
-        else:
-            if self._head_bytes > HEAD_MAX:
-                self._refuse(HeadersTooLarge("The head of the request is too large."))
-            elif self._framing_bytes > HEAD_MAX:
-                self._refuse(BadRequest("The request's body is mostly framing."))
 
     def eof_received(self) -> bool:
         """A client that ends its side has gone, unless it is owed an error: one whose
@@ -178,39 +82,9 @@ class ClientConnection(ClientSocket):
 
     def _tell_writable(self) -> None:
         if self.tunnel is not None:
-            self.tunnel.client_writable(self.is_writable)
+            self.tunnel.client_writable(can=self.is_writable)
         elif self._current is not None:
             self._current.writable(self.is_writable)
-
-    # -- httptools --------------------------------------------------------------------
-
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._receiving is None:  # else it is a trailer, which nobody gets
-            self._headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        if self._receiving is not None:
-            return  # not a new one: see `_expect_body`
-        parser = self._parser
-        exchange = Exchange(self, parser.get_method(), self._url, self._headers, parser)
-        self._forget_head()
-        self._receiving = exchange
-        self._queue.append(exchange)
-
-    def on_body(self, data: bytes) -> None:
-        self._framing_bytes = 0
-        if self._receiving is not None:
-            self._receiving.feed(data)
-
-    def on_message_complete(self) -> None:
-        if self._receiving is not None:
-            self._receiving.is_whole = True
-            self._receiving.news()
-            self._receiving = None
-            self._framing_bytes = 0
 
     # -- the requests in turn ---------------------------------------------------------
 
@@ -244,42 +118,6 @@ class ClientConnection(ClientSocket):
         elif self._held:
             self.regulate()
 
-    def regulate(self) -> None:
-        """Read on, or stop while too much of it is in memory."""
-        receiving = self._receiving
-        self.hold(
-            held=(receiving is not None and receiving.is_full)
-            or len(self._queue) > PIPELINE_MAX
-            or len(self._kept) > KEPT_MAX
-        )
-        if len(self._queue) > PIPELINE_HARD and self._parser is not None:
-            while len(self._queue) > PIPELINE_HARD:
-                self._queue.pop()
-            self._receiving = None
-            self._refuse(BadRequest("Too many requests at once on one connection."))
-
-    # -- requests that cannot be parsed -----------------------------------------------
-
-    def _stop_reading(self) -> None:
-        """Whatever comes from now on belongs to no request."""
-        self._receiving = self._parser = None
-        self._sink = _drop
-
-    def _refuse(self, error: InvocationError) -> None:
-        """Answer what cannot be parsed, behind what was asked before, and close."""
-        receiving = self._receiving
-        self._stop_reading()
-        if receiving is not None:
-            receiving.truncated()
-            return
-        if len(self._url) > TARGET_MAX:
-            error = UriTooLong(f"Path and query may be at most {TARGET_MAX} bytes.")
-        exchange = Exchange(self, b"GET", self._url[:200], self._headers, None)
-        exchange.refusal = error
-        exchange.is_whole = True
-        self._forget_head()
-        self._queue.append(exchange)
-
     def _end_early(self) -> None:
         if self._has_ended:
             self.close()
@@ -291,51 +129,6 @@ class ClientConnection(ClientSocket):
     def _discard(self, _: bytes) -> None:
         self._since = monotonic()
 
-    # -- requests that ask for another protocol ---------------------------------------
-
-    def _upgraded(self, rest: bytes) -> None:
-        """The parser stops at `Upgrade`; whether we upgrade is not its decision.
-
-        Where it may come to that, `rest` belongs to the new protocol, or is the next
-        request where it does not: it waits until the exchange has been answered.
-        """
-        exchange = self._queue[-1]
-        if exchange.method == "CONNECT":  # refused, and what follows is no request
-            exchange.close_after()
-            self._stop_reading()
-            return
-        self._parser = httptools.HttpRequestParser(self)
-        self._kept, self._sink = rest, self._keep
-        if exchange.asks_for_websocket():
-            exchange.asks_upgrade = True
-        else:
-            self._expect_body(exchange)
-            asyncio.get_running_loop().call_soon(self._read_on)
-
-    def _expect_body(self, exchange: Exchange) -> None:
-        """Go on as if no upgrade had been asked for: llhttp leaves the body of such a
-        request alone, and would take it for the next request."""
-        framing = [
-            b"%b: %b\r\n" % item for item in exchange.raw_headers if item[0] in _FRAMING
-        ]
-        if framing:
-            exchange.is_whole, self._receiving = False, exchange
-            self._parse(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(framing))
-            self._url = b""
-
-    def _keep(self, data: bytes) -> None:
-        self._kept += data
-        self.regulate()
-
-    def _read_on(self) -> None:
-        """What was kept is HTTP after all."""
-        if self.is_over or self._parser is None:
-            return
-        data, self._kept, self._sink = self._kept, b"", None
-        self.regulate()
-        if data:
-            self.data_received(data)
-
     def leave_http(self, tunnel: Tunnel) -> None:
         """From here on the connection's bytes are the tunnel's."""
         self.tunnel, self._sink = tunnel, tunnel.from_client
@@ -344,7 +137,7 @@ class ClientConnection(ClientSocket):
         if kept:
             tunnel.from_client(kept)
         if not self.is_writable:
-            tunnel.client_writable(False)
+            tunnel.client_writable(can=False)
 
     # -- time -------------------------------------------------------------------------
 
@@ -377,13 +170,3 @@ class ClientConnection(ClientSocket):
         self.closes = True
         if self.is_idle or self.tunnel is not None:
             self.close()
-
-
-def _drop(_: bytes) -> None:
-    """Nobody reads what follows."""
-
-
-def _unknown_method(data: bytes) -> InvocationError:
-    if _METHOD.match(data):
-        return MethodNotAllowed("This method is not allowed here.", METHODS)
-    return BadRequest("This is not HTTP.")

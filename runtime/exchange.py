@@ -1,29 +1,27 @@
 """One HTTP request and its one answer, on a client's connection.
 
-Two kinds of code use it: coroutines (`body`, `start`, `write`, `answer`), and the relay
-to a server function, which is called back instead (`on_news`, `on_writable`) and so
-spends no task and no turn of the event loop on a warm request.
+Two kinds of code use it: coroutines (request_body.py, `start`, `write`, `answer`), and
+the relay to a server function, which is called back instead (`on_news`, `on_writable`)
+and so spends no task and no turn of the event loop on a warm request.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
-
 from runtime import access, http_request
-from runtime.errors import BadRequest, InvocationError, RequestTimeout
+from runtime.errors import BadRequest, InvocationError
 from runtime.http_request import Headers, RawHeaders
-from runtime.limits import BodyBudget
 from runtime.problem import Problem
 from runtime.reply import Reply
 
 if TYPE_CHECKING:
-    from runtime.client_connection import ClientConnection, Tunnel
+    from runtime.request_reader import RequestReader
+    from runtime.tunnel import Tunnel
 
 # A request's body in memory before its client is held back.
 BODY_HIGH = 256 * 1024
@@ -35,7 +33,7 @@ class ClientGone(Exception):
     """The client closed the connection; nobody reads an answer."""
 
 
-def _ignore(_: Any = None) -> None:
+def ignore(_: Any = None) -> None:
     """Nobody wants to know."""
 
 
@@ -64,7 +62,7 @@ class Exchange(Reply):
 
     def __init__(
         self,
-        connection: ClientConnection,
+        connection: RequestReader,
         method: bytes,
         url: bytes,
         headers: RawHeaders,
@@ -85,8 +83,8 @@ class Exchange(Reply):
         self.refusal: InvocationError | None = None
         self.asks_upgrade = False  # to a WebSocket, and may get it
         self.is_truncated = self.is_over = False
-        self.on_news: Callable[[], None] = _ignore
-        self.on_writable: Callable[[bool], None] = _ignore
+        self.on_news: Callable[[], None] = ignore
+        self.on_writable: Callable[[bool], None] = ignore
         self._headers: Headers | None = None
         self._chunks: deque[bytes] | None = None
         self._buffered = 0
@@ -189,58 +187,6 @@ class Exchange(Reply):
         ):
             self._write(_CONTINUE)
 
-    async def body(self) -> AsyncIterator[bytes]:
-        """The body in pieces, as they come, at most ZERVERLESS_MAX_BODY in all.
-
-        Raises BodyTooLarge, BadRequest where it ends early, and RequestTimeout.
-        """
-        received = 0
-        self.ask_for_body()
-        deadline = perf_counter() + settings.ZERVERLESS_REQUEST_TIMEOUT
-        while data := await self._read(deadline):
-            received += len(data)
-            if received > settings.ZERVERLESS_MAX_BODY:
-                raise http_request.body_too_large()
-            yield data
-
-    async def _read(self, deadline: float) -> bytes:
-        """The next piece of the body, b"" at its end."""
-        while not (data := self.take()):
-            if self.is_whole:
-                return b""
-            if self.is_truncated or self.is_gone:
-                # Mostly nobody is left to read this; after a half-close somebody is.
-                raise BadRequest("The request body ended early or is malformed.")
-            await self._wait_for_news(deadline)
-        return data
-
-    async def _wait_for_news(self, deadline: float) -> None:
-        news = asyncio.get_running_loop().create_future()
-        self.on_news = lambda: None if news.done() else news.set_result(None)
-        try:
-            async with asyncio.timeout(max(deadline - perf_counter(), 0)):
-                await news
-        except TimeoutError:
-            raise RequestTimeout("The request body did not arrive in time.") from None
-        finally:
-            self.on_news = _ignore
-
-    async def whole_body(self, length: int | None, budget: BodyBudget) -> bytes:
-        """The body in one piece; `budget` is charged and must be given back."""
-        if length == 0:
-            return b""
-        pieces = []
-        taken = 0
-        try:
-            async for piece in self.body():
-                budget.take(len(piece))
-                taken += len(piece)
-                pieces.append(piece)
-        except BaseException:
-            budget.give_back(taken)
-            raise
-        return b"".join(pieces)
-
     async def disconnected(self) -> None:
         """Return when the client has gone."""
         if self.is_gone:
@@ -275,7 +221,7 @@ class Exchange(Reply):
         try:
             await ready
         finally:
-            self.on_writable = _ignore
+            self.on_writable = ignore
 
     async def answer(self, status: int, headers: Headers, body: bytes = b"") -> None:
         """Send a whole answer; to HEAD without the body, but with its length."""
@@ -299,12 +245,13 @@ class Exchange(Reply):
 
     def hijack(self, tunnel: Tunnel, head: bytes) -> None:
         """Leave HTTP: from here on the connection's bytes are the tunnel's."""
+        self.status = 101
         self._write(head)
         self.connection.leave_http(tunnel)
 
     def finished(self) -> None:
         """The answer has been written to its end."""
-        self.on_news = self.on_writable = _ignore
+        self.on_news = self.on_writable = ignore
         self.is_over = True
         if not self.is_gone:
             self.connection.finished(self)

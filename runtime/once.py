@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from django.conf import settings
 from django.utils import timezone
 
-from runtime import function_headers, http_request
+from runtime import function_headers, http_request, request_body
 from runtime.exchange import Exchange, lines_of
 from runtime.forward import Place
 from runtime.http_request import Target
@@ -68,7 +68,7 @@ class Once:
         length = http_request.body_length(exchange.headers)
         # Before the body is read: what will be refused need not be sent.
         self._limits.check(route.function_id, route.config.concurrency)
-        body = await exchange.whole_body(length, self._budget)
+        body = await request_body.whole(exchange, length, self._budget)
         try:
             request = request_of(exchange, target, origin, route, depth, body)
             answer, waited = await self._run(exchange, route, request)

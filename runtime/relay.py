@@ -12,6 +12,7 @@ from time import perf_counter
 from runtime.errors import BadRequest, InvocationError, RequestTimeout
 from runtime.exchange import CLIENT_CLOSED, Exchange
 from runtime.http_request import RawHeaders
+from runtime.tunnel import Tunnel
 from runtime.upstream_connection import UpstreamConnection
 
 _SWITCHED = (
@@ -19,8 +20,6 @@ _SWITCHED = (
     b"connection: upgrade\r\nupgrade: websocket\r\n%b\r\n"
 )
 _MIN_STATUS, _MAX_STATUS = 200, 599
-# A tunnel of which one side has ended: how long the other may be silent.
-HALF_CLOSED_SECONDS = 30.0
 
 
 class Relay:
@@ -28,16 +27,15 @@ class Relay:
 
     __slots__ = (
         "_chunked",
-        "_ends",
         "_has_begun",
         "_is_over",
         "_sent",
         "_since",
+        "_tunnel",
         "connection",
         "error",
         "exchange",
         "is_clean",
-        "is_tunnel",
         "received",
         "started",
         "streams_since",
@@ -56,11 +54,11 @@ class Relay:
         self.error: InvocationError | None = None
         self.received = 0  # bytes of the request's body
         self.streams_since = 0.0  # when an answer of unknown length began
-        self.is_tunnel = self.is_clean = False
+        self.is_clean = False
         self.timed_out = False  # no answer came, although all of the request was sent
         self.was_cancelled = False  # by the client, or because there is no more time
         self._chunked = self._has_begun = self._is_over = self._sent = False
-        self._ends = 0  # sides of the tunnel that have ended
+        self._tunnel: Tunnel | None = None
 
     # -- the request ------------------------------------------------------------------
 
@@ -86,7 +84,7 @@ class Relay:
         exchange = self.exchange
         if exchange.is_gone:
             self.client_lost()
-        elif self.is_tunnel or self._sent:
+        elif self._sent:
             return
         elif exchange.is_truncated:
             self._fail(BadRequest("The request body ended early or is malformed."))
@@ -116,9 +114,7 @@ class Relay:
                 connection.transport.write(b"0\r\n\r\n")
 
     def upstream_writable(self, *, can: bool) -> None:
-        if self.is_tunnel:
-            self.exchange.connection.hold(held=not can)
-        elif can and not self._sent:
+        if can and not self._sent:
             self._send_body()
 
     # -- the answer -------------------------------------------------------------------
@@ -171,8 +167,6 @@ class Relay:
             return
         if can:
             self.connection.transport.resume_reading()
-        elif self.is_tunnel:
-            self.connection.transport.pause_reading()
 
     # -- leaving HTTP -----------------------------------------------------------------
 
@@ -183,58 +177,25 @@ class Relay:
             self.failed("it switched the protocol without being asked")
             return
         lines, _ = self.answer_lines(headers)
-        self._has_begun = self.is_tunnel = self._sent = True
-        exchange.status = 101
+        self._has_begun = self._sent = True
         self.streams_since = perf_counter()
-        exchange.hijack(self, _SWITCHED % lines)
+        self._tunnel = tunnel = Tunnel(exchange, self.connection, self._complete)
+        self.connection.tunnel = tunnel
+        exchange.hijack(tunnel, _SWITCHED % lines)
         if rest:
-            self.from_upstream(rest)
-
-    def from_upstream(self, data: bytes) -> None:
-        exchange = self.exchange
-        exchange.sent += len(data)
-        self._since = perf_counter()
-        exchange.connection.send(data)
-
-    def from_client(self, data: bytes) -> None:
-        self.received += len(data)
-        self._since = perf_counter()
-        if not self.connection.transport.is_closing():
-            self.connection.transport.write(data)
-
-    def upstream_ended(self) -> None:
-        self.exchange.connection.end()
-        self._one_side_ended()
-
-    def client_ended(self) -> None:
-        if not self.connection.transport.is_closing():
-            self.connection.transport.write_eof()
-        self._one_side_ended()
-
-    def _one_side_ended(self) -> None:
-        self._ends += 1
-        self._since = perf_counter()
-        if self._ends > 1:
-            self.connection.transport.close()
-            self.exchange.connection.close()
+            tunnel.from_upstream(rest)
 
     # -- the end ----------------------------------------------------------------------
 
     def failed(self, reason: str) -> None:
         """The upstream is gone, or no use."""
-        if self.is_tunnel:
-            self.exchange.connection.close()
-            self._complete()
-        else:
-            self._fail(self.failure(reason))
+        self._fail(self.failure(reason))
 
     def tick(self, now: float) -> None:
         """End the wait for an answer that does not come."""
-        if self._has_begun:
-            if self._ends and now - self._since > HALF_CLOSED_SECONDS:
-                self.cut()
-            return
-        if now - self._since < self.timeout:
+        if self._tunnel is not None:
+            self._tunnel.tick(now)
+        if self._has_begun or now - self._since < self.timeout:
             return
         if not self.exchange.is_whole and self.connection.is_writable:
             self._fail(RequestTimeout("The request body did not arrive in time."))
@@ -273,6 +234,8 @@ class Relay:
             return
         self._is_over = True
         connection = self.connection
+        if self._tunnel is not None:
+            self.received = self._tunnel.received
         self.is_clean = (
             self._sent
             and connection.is_complete

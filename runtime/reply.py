@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from runtime.client_connection import ClientConnection
+    from runtime.request_reader import RequestReader
 
 _NO_BODY = frozenset({204, 304})
 _STATUS = {
@@ -40,7 +40,7 @@ class Reply:
 
     def __init__(
         self,
-        connection: ClientConnection,
+        connection: RequestReader,
         method: str,
         http_version: str,
         *,

@@ -41,17 +41,27 @@ class Receiver(Protocol):
     def upgraded(self, rest: bytes) -> None:
         """The protocol has been switched; `rest` is the first of the new one."""
 
-    def from_upstream(self, data: bytes) -> None:
-        """Bytes of the new protocol."""
-
-    def upstream_ended(self) -> None:
-        """The other side of the new protocol says no more."""
-
     def upstream_writable(self, *, can: bool) -> None:
         """The other side takes more, or no more for now."""
 
     def failed(self, reason: str) -> None:
         """No more will come."""
+
+
+class TunnelEnd(Protocol):
+    """Who is told once the protocol has been switched."""
+
+    def from_upstream(self, data: bytes) -> None:
+        """Bytes of the new protocol."""
+
+    def upstream_ended(self) -> None:
+        """No more will come, but some may still go."""
+
+    def upstream_writable(self, *, can: bool) -> None:
+        """The other side takes more, or no more for now."""
+
+    def failed(self, reason: str) -> None:
+        """The connection is gone."""
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -64,7 +74,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.receiver: Receiver | None = None
         self.is_writable = True
         self.is_lost = False
-        self.is_tunnel = False
+        self.tunnel: TunnelEnd | None = None
         self.is_proven = False  # the other side keeps connections open
         self.idle_since = 0.0
         self._parser: Any = None
@@ -85,18 +95,17 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=HIGH_WATER)
 
     def data_received(self, data: bytes) -> None:
+        if self.tunnel is not None:
+            self.tunnel.from_upstream(data)
+            return
         receiver = self.receiver
         if receiver is None or self.is_complete:
             # Bytes nobody asked for would be taken for the next request's answer.
             self.transport.abort()
             return
-        if self.is_tunnel:
-            receiver.from_upstream(data)
-            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self.is_tunnel = True
             receiver.upgraded(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._misunderstood(error)
@@ -131,12 +140,12 @@ class UpstreamConnection(asyncio.Protocol):
             self._tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def eof_received(self) -> bool:
+        if self.tunnel is not None:
+            self.tunnel.upstream_ended()
+            return True  # keeps our side open
         receiver = self.receiver
         if receiver is None:
             return False
-        if self.is_tunnel:
-            receiver.upstream_ended()
-            return True  # keeps our side open
         if self.has_head and not self.is_complete and self._ends_with_connection():
             self.is_complete = True
             self.keeps_alive = False
@@ -146,25 +155,32 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost = True
         self.keeps_alive = False
-        receiver, self.receiver = self.receiver, None
-        if receiver is not None:
-            receiver.failed("it closed the connection without a whole answer")
+        listener = self._release()
+        if listener is not None:
+            listener.failed("it closed the connection without a whole answer")
 
     def pause_writing(self) -> None:
         self.is_writable = False
-        if self.receiver is not None:
-            self.receiver.upstream_writable(can=False)
+        listener = self.tunnel or self.receiver
+        if listener is not None:
+            listener.upstream_writable(can=False)
 
     def resume_writing(self) -> None:
         self.is_writable = True
-        if self.receiver is not None:
-            self.receiver.upstream_writable(can=True)
+        listener = self.tunnel or self.receiver
+        if listener is not None:
+            listener.upstream_writable(can=True)
 
     def _break(self, reason: str) -> None:
-        receiver, self.receiver = self.receiver, None
+        listener = self._release()
         self.transport.abort()
-        if receiver is not None:
-            receiver.failed(reason)
+        if listener is not None:
+            listener.failed(reason)
+
+    def _release(self) -> Receiver | TunnelEnd | None:
+        listener = self.tunnel or self.receiver
+        self.tunnel = self.receiver = None
+        return listener
 
     # -- httptools --------------------------------------------------------------------
 
@@ -234,7 +250,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close it at once."""
-        self.receiver = None
+        self.receiver = self.tunnel = None
         self.transport.abort()
 
     def _ends_with_connection(self) -> bool:
