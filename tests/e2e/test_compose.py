@@ -180,6 +180,47 @@ def test_sample_is_built_and_served_by_the_engine_inside(
     assert built.strip() not in run("docker", *ids)
 
 
+SERVER = """
+mkdir /data/server && cd /data/server && git init -q -b main
+cat >zerverless.yaml <<'YAML'
+apiVersion: zerverless.io/v1
+kind: Application
+metadata: {name: server, namespace: demo}
+spec:
+  source: {repoURL: file:///data/server, branch: main}
+  functions:
+    - {path: /server, runtime: docker, dockerfile: ./Dockerfile, context: ., port: 8080}
+YAML
+cat >Dockerfile <<'DOCKERFILE'
+FROM busybox
+COPY index.html /www/
+CMD exec httpd -f -p $PORT -h /www
+DOCKERFILE
+echo served >index.html
+git add . && git -c user.name=x -c user.email=x@localhost commit -q -m server
+cd /app
+python manage.py add_application --namespace demo --repo file://$OLDPWD --sync
+"""
+
+
+def test_server_function_is_reached_through_its_sandbox(
+    installation: Installation,
+) -> None:
+    """Through a socket in the one directory that both engine and platform see."""
+    done = installation.inside("worker", "sh", "-ec", SERVER)
+    assert done.returncode == 0, done.stderr
+    url = f"{installation.url}/demo/server"
+
+    until("the server answers", lambda: request(url).status == 200)
+
+    assert request(url).text == "served\n"
+    names = installation.inside("docker", *ENGINE, "ps", "--format={{.Names}}").stdout
+    [server] = [name for name in names.split() if "-server" in name]
+    mode = ("inspect", "-f", "{{.HostConfig.NetworkMode}}", server)
+    network = installation.inside("docker", *ENGINE, *mode).stdout
+    assert network.startswith("container:")
+
+
 def test_dashboard_is_reached_through_the_gateway(installation: Installation) -> None:
     assert request(f"{installation.url}/livez").text == "ok"
     assert "<form" in request(f"{installation.url}/-/login").text
