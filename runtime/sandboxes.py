@@ -30,6 +30,8 @@ from runtime.ways import WayLost
 PROGRAM = settings.BASE_DIR / "runtime" / "door" / "door"
 _MEMORY = 8 << 20  # the least an engine takes is 6 MiB; the door needs less than one
 _ARRIVAL_SECONDS = 10.0
+# The start that one was taken for comes first: beside it another takes as long again.
+_REST_SECONDS = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +113,7 @@ class Sandboxes:
             self._filling = asyncio.get_running_loop().create_task(self._fill())
 
     async def _fill(self) -> None:
+        await asyncio.sleep(_REST_SECONDS)
         while len(self._ready) < self._ahead:
             try:
                 self._ready.append(await self._start())
