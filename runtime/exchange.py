@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # A request's body in memory before its client is held back.
 BODY_HIGH = 256 * 1024
 CLIENT_CLOSED = 499
+_BY_PROXIES = frozenset({b"via", b"forwarded", b"x-forwarded-for"})
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -134,6 +135,11 @@ class Exchange(Reply):
     @property
     def scheme(self) -> str:
         return self.connection.scheme
+
+    @property
+    def is_proxied(self) -> bool:
+        """Whether it came through somebody else, by what that somebody says."""
+        return any(name in _BY_PROXIES for name, _ in self.raw_headers)
 
     @property
     def headers(self) -> Headers:

@@ -159,7 +159,8 @@ class Relay:
 
     def hinted(self, headers: RawHeaders) -> None:
         links = [b"link: %b\r\n" % value for name, value in headers if name == b"link"]
-        if links and not self._has_begun:
+        # nginx before 1.29 takes an interim answer for the answer.
+        if links and not self._has_begun and not self.exchange.is_proxied:
             self.exchange.hint(b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % b"".join(links))
 
     def client_writable(self, can: bool) -> None:  # noqa: FBT001

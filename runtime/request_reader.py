@@ -170,6 +170,8 @@ class RequestReader(ClientSocket):
         receiving = self._receiving
         self._stop_reading()
         if receiving is not None:
+            if self._queue and self._queue[-1] is receiving:
+                receiving.refusal = error  # nobody has begun with it
             receiving.truncated()
             return
         if len(self._url) > TARGET_MAX:
