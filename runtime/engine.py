@@ -32,6 +32,7 @@ from runtime.errors import (
     ContainerRefused,
     ImageMissing,
     Unavailable,
+    let_go,
 )
 from runtime.facts import Container, Image, State
 
@@ -199,6 +200,7 @@ def our_errors(*, refusable: bool = False) -> Iterator[None]:
             raise ContainerRefused(_reason(error)) from error
         raise ContainerEngineError(f"Docker: {_reason(error)}") from error
     except (docker.errors.DockerException, requests.RequestException) as error:
+        let_go(error)  # the SDK leaves a socket open that could not be connected
         raise ContainerEngineError(f"Docker does not answer: {error}") from error
     except OSError as error:
         raise ContainerEngineError(f"Docker went away: {error}") from error
@@ -376,15 +378,16 @@ class Ends:
 # -- Networks --------------------------------------------------------------------------
 
 
-def ensure_network(name: str) -> None:
-    """A bridge whose containers reach neither each other nor the world."""
+def ensure_network(name: str) -> str:
+    """The engine's own address in a bridge of this name, made where it is missing:
+    containers there reach neither each other nor the world."""
     options = {"com.docker.network.bridge.enable_icc": "false"}
     with our_errors():
-        client = _client(_QUICK)
+        client: Any = _client(_QUICK)
         if not client.networks(names=[f"^{name}$"]):
-            client.create_network(
-                name, "bridge", options=options, internal=True, check_duplicate=True
-            )
+            client.create_network(name, "bridge", options, internal=True)
+        [found, *_] = client.networks(names=[f"^{name}$"])
+    return str(found["IPAM"]["Config"][0]["Gateway"])
 
 
 def remove_network(name: str) -> None:

@@ -6,6 +6,7 @@ status. A function's own errors never carry that header.
 
 from __future__ import annotations
 
+import traceback
 from copy import copy
 from typing import Self
 
@@ -175,3 +176,14 @@ class DashboardFailed(InvocationError):
     """The control plane broke off, or took too long."""
 
     code, status, title = "ZV502", 502, "The dashboard failed"
+
+
+def let_go(error: BaseException | None) -> None:
+    """Drop what the frames of an error hold, and of those it came from.
+
+    Errors and frames mostly hold each other; until the garbage collector looks, which
+    in a gateway is rarely, sockets that only they know of stay open.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

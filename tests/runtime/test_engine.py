@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import signal
 import socket
 import threading
@@ -249,6 +251,22 @@ def test_a_frozen_daemon_holds_nobody_up_for_long(
     assert runner.misbehave("ok").body == b"fine\n"
     for orphan in runner.containers():
         engine.remove(orphan.id)
+
+
+def test_a_daemon_that_is_away_costs_no_descriptors(settings: Settings) -> None:
+    """Without the help of the garbage collector, which rests in a gateway."""
+    settings.DOCKER_HOST = "unix:///nowhere/docker.sock"
+    gc.disable()
+    try:
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(10):
+            with pytest.raises(ContainerEngineError):
+                engine.ping()
+            with pytest.raises(ContainerEngineError):
+                engine.remove("x")
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        gc.enable()
 
 
 def test_docker_switched_off_says_so(runner: Runner, settings: Settings) -> None:
