@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from runtime import engine, removal, threads
+from runtime.errors import ContainerEngineError
 from runtime.ways import NotListening, WayLost
 
 # Seconds. An attempt that is not answered may be asked of the wrong network.
@@ -33,8 +34,14 @@ class Bridges:
         self._name = network_name(owner.partition("-")[0])
 
     async def open(self) -> None:
-        """Ensure the network is there; raises ContainerEngineError."""
-        await threads.run(engine.ensure_network, self._name)
+        """Ensure the network is there and can be reached; ContainerEngineError."""
+        address = await threads.run(engine.ensure_network, self._name)
+        if not _is_ours(address):
+            await self.stop()
+            raise ContainerEngineError(
+                "Server functions cannot be reached: Docker neither sees our directory "
+                "(ZERVERLESS_DOORS_DIR) nor is it on this machine."
+            )
 
     async def take(self, name: str) -> Bridge:
         return Bridge(self._name, name)
@@ -80,6 +87,16 @@ class Bridge:
                 raise WayLost("The container has no address.")
             self.address = state.address
         return self.address
+
+
+def _is_ours(address: str) -> bool:
+    """Whether an address is one of this machine's, where we are."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 async def _connected(address: str, port: int) -> socket.socket:

@@ -64,7 +64,7 @@ def remove(name: str) -> None:
 def start(name: str) -> None:
     """Start a created container; ContainerRefused where the image is at fault."""
     with our_errors(refusable=True):
-        _client(_start_timeout()).start(name)
+        _client(settings.ZERVERLESS_COLD_START_TIMEOUT).start(name)
 
 
 def wait(name: str, seconds: float) -> int | None:
@@ -139,7 +139,9 @@ def _image(_daemon: str, image_id: str) -> Image:
 
 def create(name: str, config: dict[str, Any]) -> None:
     """Create a container from the body of the Engine API's call; by image id only."""
-    create: Any = _client(_start_timeout()).create_container_from_config
+    create: Any = _client(
+        settings.ZERVERLESS_COLD_START_TIMEOUT
+    ).create_container_from_config
     try:
         with our_errors(refusable=True):
             create(config, name)
@@ -214,10 +216,6 @@ def _is_refusal(error: docker.errors.APIError) -> bool:
 
 def _reason(error: docker.errors.APIError) -> str:
     return re.sub(r"\s+", " ", str(error.explanation or error))[:500]
-
-
-def _start_timeout() -> int:
-    return int(settings.ZERVERLESS_COLD_START_TIMEOUT)
 
 
 def _client(timeout: int) -> docker.APIClient:
@@ -385,7 +383,9 @@ def ensure_network(name: str) -> str:
     with our_errors():
         client: Any = _client(_QUICK)
         if not client.networks(names=[f"^{name}$"]):
-            client.create_network(name, "bridge", options, internal=True)
+            client.create_network(
+                name, "bridge", options, check_duplicate=True, internal=True
+            )
         [found, *_] = client.networks(names=[f"^{name}$"])
     return str(found["IPAM"]["Config"][0]["Gateway"])
 

@@ -17,6 +17,7 @@ from applications.errors import ZerverlessError
 from applications.work import Cluster
 from builds import engine as build_engine
 from runtime import engine as container_engine
+from runtime.sandboxes import PROGRAM
 
 BEAT_MAX = timedelta(seconds=60)
 
@@ -36,7 +37,7 @@ class Check:
 
 def report() -> list[Check]:
     """Every check, in the order a person would mend them."""
-    checks: list[Callable[[], Check]] = [database, disk, git, docker, buildkit]
+    checks: list[Callable[[], Check]] = [database, disk, git, docker, buildkit, door]
     return [check() for check in checks] + workers()
 
 
@@ -91,6 +92,14 @@ def buildkit() -> Check:
     except ZerverlessError as error:
         return Check("builder", False, error.message, "Install a docker with buildx.")
     return Check("builder", True, "ready")
+
+
+def door() -> Check:
+    """The program that lets requests into server functions' sandboxes."""
+    if not PROGRAM.is_file():
+        summary = "missing: server functions start slower and are less apart"
+        return Check("door", False, summary, "Run scripts/door; it says what it needs.")
+    return Check("door", True, "ready")
 
 
 def workers() -> list[Check]:
