@@ -118,7 +118,8 @@ def request_head(exchange: Exchange, place: Place) -> Head:
         passed = memory.passed
     else:
         passed = _pass(exchange)
-        memory.headers, memory.passed = exchange.raw_headers, passed
+        if exchange.http_version == "1.1":  # others need less, a Host for one
+            memory.headers, memory.passed = exchange.raw_headers, passed
     if passed.request_id:
         exchange.request_id = passed.request_id
     method = exchange.method
