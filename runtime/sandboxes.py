@@ -32,6 +32,7 @@ _MEMORY = 8 << 20  # the least an engine takes is 6 MiB; the door needs less tha
 _ARRIVAL_SECONDS = 10.0
 # The start that one was taken for comes first: beside it another takes as long again.
 _REST_SECONDS = 0.5
+_AGAIN_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -81,18 +82,13 @@ class Sandboxes:
         Raises OSError, NoDoor, WayLost and ContainerEngineError.
         """
         self._doors.start()
-        self._ready.append(await self._start())
+        self._put_ready(await self._start())
         self._refill()
 
     async def take(self, name: str) -> Sandbox:
         """A sandbox of one's own, at once if one waits."""
-        while self._ready:
-            sandbox = self._ready.popleft()
-            if not sandbox.door.is_lost:
-                break
-            sandbox.discard()
-        else:
-            sandbox = await self._start()
+        ready = self._ready.popleft() if self._ready else None
+        sandbox = ready or await self._start()
         self._refill()
         return sandbox
 
@@ -106,6 +102,17 @@ class Sandboxes:
             self._ready.popleft().discard()
         self._doors.stop()
 
+    def _put_ready(self, sandbox: Sandbox) -> None:
+        self._ready.append(sandbox)
+        sandbox.when_lost(partial(self._lost, sandbox))
+
+    def _lost(self, sandbox: Sandbox) -> None:
+        """One that waited has ended; another takes its place."""
+        if sandbox in self._ready:
+            self._ready.remove(sandbox)
+            sandbox.discard()
+            self._refill()
+
     def _refill(self) -> None:
         """Start what is missing, in the background and one after the other."""
         lacks = len(self._ready) < self._ahead and not self._is_stopped
@@ -114,12 +121,15 @@ class Sandboxes:
 
     async def _fill(self) -> None:
         await asyncio.sleep(_REST_SECONDS)
+        has_failed = False
         while len(self._ready) < self._ahead:
             try:
-                self._ready.append(await self._start())
+                self._put_ready(await self._start())
             except ZerverlessError as error:
-                log.warning("no sandbox is started ahead: %s", error)
-                return
+                if not has_failed:  # once, not every few seconds
+                    log.warning("no sandbox is started ahead: %s", error)
+                has_failed = True
+                await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _start(self) -> Sandbox:
         try:

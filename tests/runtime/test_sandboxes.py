@@ -91,18 +91,20 @@ def test_as_many_wait_as_were_asked_for_and_each_is_used_once(tmp_path: Path) ->
     with_yard(tmp_path / "door-a", run, ahead=2)
 
 
-def test_one_that_ended_while_it_waited_is_not_given_out(tmp_path: Path) -> None:
+def test_one_that_ended_while_it_waited_is_replaced(tmp_path: Path) -> None:
     async def run(yard: Yard) -> None:
         [waiting] = await threads.run(yard.containers)
         await asyncio.to_thread(docker, "kill", waiting.name)
-        await asyncio.sleep(0.1)
+        await yard.until(
+            lambda found: len(found) == 1 and found[0].name != waiting.name
+        )
         taken = await yard.sandboxes.take("a")
         assert taken.name != waiting.name
         with pytest.raises(NotListening):
             await connected(taken)
         taken.discard()
 
-    with_yard(tmp_path / "door-a", run)
+    with_yard(tmp_path / "door-a", run, ahead=1)
 
 
 def test_without_any_ahead_each_is_started_when_it_is_asked_for(
@@ -211,10 +213,10 @@ def test_a_sandbox_ends_when_its_gateway_is_gone(tmp_path: Path) -> None:
     """As after kill -9: nobody removes it, but it runs no more."""
 
     async def run(yard: Yard) -> None:
-        await yard.until(lambda found: len(found) == 1)
-        [waiting] = yard.sandboxes._ready
-        waiting.door._connection.shutdown(socket.SHUT_RDWR)
+        sandbox = await yard.sandboxes.take("a")
+        sandbox.door._connection.shutdown(socket.SHUT_RDWR)
         await yard.until(lambda found: [row.state for row in found] == ["exited"])
+        sandbox.discard()
 
     with_yard(tmp_path / "door-a", run)
 
