@@ -1,8 +1,9 @@
-"""The heads of a server function's request and answer, as bytes: what is passed on,
-what is taken out, what is added. One pass over each, on the gateway's hot path.
+"""The head of a server function's request, as bytes: what is passed on, and added.
 
-The rules are those of one-container-per-request functions (`origin.forwardable`,
-`answer.read_reply`, `function_headers`), held against them by tests.
+One pass, on the gateway's hot path.
+
+The rules are those of one-container-per-request functions (`origin.forwardable`), held
+against them by tests.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from django.conf import settings
 
 from runtime import access, function_headers, http_request
-from runtime.answer import DROPPED, DROPPED_PREFIXES
-from runtime.errors import BadRequest, BodyTooLarge, FunctionFailed, NoRoute
+from runtime.answer_lines import AnswerLines
+from runtime.errors import BadRequest, BodyTooLarge, NoRoute
 from runtime.exchange import Exchange
-from runtime.http_request import HOP_BY_HOP, REPLACED, RawHeaders
+from runtime.http_request import HOP_BY_HOP, REPLACED
 from runtime.invoke import control_cookies
 from runtime.origin import origin_of, roles
 from runtime.route import Route
@@ -30,22 +31,7 @@ _READ = (
     b"traceparent",
     b"x-request-id",
 )
-_ANSWER_DROPPED = frozenset(name.encode() for name in DROPPED)
-_ANSWER_READ = (b"content-type", b"content-length", b"transfer-encoding", b"set-cookie")
-_ANSWER_PREFIXES = tuple(prefix.encode() for prefix in DROPPED_PREFIXES)
 _UPGRADE = b"connection: upgrade\r\nupgrade: websocket\r\n"
-_NOSNIFF = b"x-content-type-options: nosniff\r\n"
-_SANDBOX = b"content-security-policy: %b\r\n" % function_headers.SANDBOX.encode()
-
-
-@dataclass(slots=True)
-class AnswerMemory:
-    """What became of the header lines of the last answer: the next mostly repeats them.
-    A function says its date once a second, and the rest rarely changes."""
-
-    headers: RawHeaders | None = None
-    lines: bytes = b""
-    length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +43,7 @@ class Place:
     prefix: bytes  # the header line X-Forwarded-Prefix
     marks: bytes  # the answer's header lines that say whose it is
     members: str  # the same for the access line
-    memory: AnswerMemory = field(default_factory=AnswerMemory)
+    answers: AnswerLines = field(default_factory=AnswerLines)
 
     @classmethod
     def of(cls, route: Route, target: http_request.Target, depth: int) -> Place:
@@ -243,59 +229,3 @@ def _without(lines: list[bytes], connection: list[bytes]) -> list[bytes]:
     if named <= {b"keep-alive", b"close"}:
         return lines
     return [line for line in lines if line.partition(b":")[0] not in named]
-
-
-# -- answers --------------------------------------------------------------------------
-
-
-def answer_lines(
-    raw: RawHeaders, place: Place, timing: bytes
-) -> tuple[bytes, int | None]:
-    """Header lines for the client, and the body's length where the function said it."""
-    memory = place.memory
-    if memory.headers != raw:
-        memory.lines, memory.length = _answer_lines(raw)
-        memory.headers = raw
-    return memory.lines + place.marks + timing, memory.length
-
-
-def _answer_lines(raw: RawHeaders) -> tuple[bytes, int | None]:
-    """Raises FunctionFailed."""
-    lines: list[bytes] = []
-    seen: dict[bytes, list[bytes]] = {name: [] for name in _ANSWER_READ}
-    for name, value in raw:
-        if name in seen:
-            seen[name].append(value)
-        elif name not in _ANSWER_DROPPED and not name.startswith(_ANSWER_PREFIXES):
-            lines.append(b"%b: %b\r\n" % (name, value))
-    codings = {value.strip().lower() for value in seen[b"transfer-encoding"]}
-    if not codings <= {b"chunked"}:
-        # Without the header nobody could read what is left.
-        raise FunctionFailed("The function's Transfer-Encoding is not chunked.")
-    lines += map(_set_cookie_line, seen[b"set-cookie"])
-    lines += (b"content-type: %b\r\n" % kind for kind in seen[b"content-type"])
-    if not any(line.startswith(b"x-content-type-options:") for line in lines):
-        lines.append(_NOSNIFF)
-    if _needs_sandbox(seen[b"content-type"]):
-        # In addition to the function's own policy: browsers enforce every one.
-        lines.append(_SANDBOX)
-    lengths = seen[b"content-length"]
-    return b"".join(lines), int(lengths[0]) if lengths else None
-
-
-def _set_cookie_line(value: bytes) -> bytes:
-    name, equals, _ = value.partition(b";")[0].partition(b"=")
-    # `=name=value` has no name, but comes back as `name=value`.
-    hidden = {b"", *(name.encode() for name in control_cookies())}
-    return (
-        b"set-cookie: %b\r\n" % value if equals and name.strip() not in hidden else b""
-    )
-
-
-def _needs_sandbox(kinds: list[bytes]) -> bool:
-    if not function_headers.shares_host():
-        return False
-    if len(kinds) > 1:
-        return True  # expect the worst
-    named = [("content-type", kind.decode("latin-1")) for kind in kinds]
-    return function_headers.is_active(named)

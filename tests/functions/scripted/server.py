@@ -21,6 +21,7 @@ import threading
 import time
 from collections import defaultdict
 from dataclasses import asdict, dataclass
+from itertools import count
 from typing import Any
 
 KEPT = 256 * 1024  # bytes of a request that the journal shows
@@ -32,6 +33,7 @@ ACCEPT = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 class Record:
     """One request to /run/NAME."""
 
+    connection: int = 0  # which of them
     got: str = ""  # its raw bytes, the first KEPT
     received: int = 0
     sent: int = 0
@@ -40,6 +42,7 @@ class Record:
 
 scripts: dict[str, list[Any]] = {}
 journal: dict[str, list[Record]] = defaultdict(list)
+numbers = count(1)
 signals: dict[str, threading.Event] = defaultdict(threading.Event)
 
 
@@ -48,6 +51,7 @@ class Connection:
 
     def __init__(self, raw: socket.socket) -> None:
         self.raw = raw
+        self.number = next(numbers)
         self.buffer = b""
         self.name, self.head = "", b""
         self.record = Record()
@@ -107,7 +111,7 @@ class Connection:
 
     def begin(self, name: str, head: bytes) -> None:
         self.name, self.head = name, head
-        self.record = Record(head.decode("latin-1"), len(head))
+        self.record = Record(self.number, head.decode("latin-1"), len(head))
         journal[name].append(self.record)
 
     def do_send(self, text: str) -> bool:
