@@ -214,6 +214,7 @@ class Relay:
         self.error = error
         self.connection.abort()
         if self._has_begun:
+            self.exchange.note(error_code=error.code)
             self.exchange.abort()
         else:
             self.exchange.refuse(error, self.marks())

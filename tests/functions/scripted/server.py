@@ -119,6 +119,13 @@ class Connection:
         self.send(text.encode("latin-1"))
         return True
 
+    def do_last(self, text: str) -> bool:
+        """Send these bytes and the end of the connection in one packet."""
+        self.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        self.send(text.encode("latin-1"))
+        self.raw.shutdown(socket.SHUT_WR)
+        return False
+
     def do_body(self) -> bool:
         """Read the request's body."""
         self.note(self.body(self.head))
