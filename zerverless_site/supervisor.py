@@ -59,6 +59,11 @@ class Program:
     def is_running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
+    @property
+    def is_due(self) -> bool:
+        """Whether it has ended, and is to be started again now."""
+        return not self.is_running and time.monotonic() >= self.restart_at
+
 
 class Supervisor:
     """Starts programs, restarts what ends or hangs, stops all of it together."""
@@ -92,9 +97,11 @@ class Supervisor:
         self.clock.tick()
 
     def pause(self, seconds: float) -> None:
-        """Sleep, but not past a request to stop."""
+        """Sleep, but not past a request to stop, nor past the end of a program."""
         deadline = time.monotonic() + seconds
         while not self.stopping and time.monotonic() < deadline:
+            if any(program.is_due for program in self.programs):
+                return
             time.sleep(0.1)
 
     def stop(self) -> None:
@@ -150,12 +157,13 @@ class Supervisor:
             return
         if program.restart_at == 0.0:
             self._kill(program)
-            wait = min(0.5 * 2**program.failures, BACKOFF_MAX)
+            # At once the first time: nobody serves meanwhile.
+            wait = min(0.5 * (2 ** min(program.failures, 8) - 1), BACKOFF_MAX)
             program.failures += 1
             program.restart_at = time.monotonic() + wait
             code = program.process.returncode if program.process else "?"
             log.error("%s ended (%s); restarting", program.name, code)
-        elif time.monotonic() >= program.restart_at:
+        if time.monotonic() >= program.restart_at:
             program.restart_at = 0.0
             self._spawn(program)
 
