@@ -26,7 +26,7 @@ from runtime.ways import NotListening, WayLost
 MOUNT = "/gateway"
 SOCKET = "s"
 PREFIX = "door-"  # of the names of our directories
-_YOUNG = 60.0  # seconds
+_YOUNG = 3.0  # seconds; a directory is listened in right after it was made
 _ASKED = struct.Struct("!III")  # number, port, patience in milliseconds
 _ANSWERED = struct.Struct("!II")  # number, errno
 _TOKEN_MAX = 64
@@ -237,7 +237,7 @@ def _remove_stale(parent: Path) -> None:
     """Remove directories whose gateway was killed: nobody listens there any more."""
     for directory in parent.glob(f"{PREFIX}*"):
         with suppress(OSError):
-            # One that is not a minute old may not listen yet.
+            # One that was just made may not be listened in yet.
             is_young = time() - directory.stat().st_mtime < _YOUNG
             if not is_young and not _is_listening(directory):
                 shutil.rmtree(directory)
