@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 # A request's body in memory before its client is held back.
 BODY_HIGH = 256 * 1024
 CLIENT_CLOSED = 499
+_SWITCHED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n"
+    b"upgrade: websocket\r\n%bx-request-id: %b\r\n\r\n"
+)
 _BY_PROXIES = frozenset({b"via", b"forwarded", b"x-forwarded-for"})
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -249,10 +253,10 @@ class Exchange(Reply):
         """Answer with the documented form of an error."""
         self.fail(Problem.of(error), lines)
 
-    def hijack(self, tunnel: Tunnel, head: bytes) -> None:
+    def hijack(self, tunnel: Tunnel, lines: bytes) -> None:
         """Leave HTTP: from here on the connection's bytes are the tunnel's."""
         self.status = 101
-        self._write(head)
+        self._write(_SWITCHED % (lines, self.request_id.encode("ascii")))
         self.connection.leave_http(tunnel)
 
     def finished(self) -> None:

@@ -15,10 +15,6 @@ from runtime.http_request import RawHeaders
 from runtime.tunnel import Tunnel
 from runtime.upstream_connection import UpstreamConnection
 
-_SWITCHED = (
-    b"HTTP/1.1 101 Switching Protocols\r\n"
-    b"connection: upgrade\r\nupgrade: websocket\r\n%b\r\n"
-)
 _MIN_STATUS, _MAX_STATUS = 200, 599
 
 
@@ -182,7 +178,7 @@ class Relay:
         self.streams_since = perf_counter()
         self._tunnel = tunnel = Tunnel(exchange, self.connection, self._complete)
         self.connection.tunnel = tunnel
-        exchange.hijack(tunnel, _SWITCHED % lines)
+        exchange.hijack(tunnel, lines)
         if rest:
             tunnel.from_upstream(rest)
 

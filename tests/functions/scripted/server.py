@@ -65,7 +65,8 @@ class Connection:
             self.record.end = "eof"
         except OSError:
             self.record.end = "reset"
-        self.raw.close()
+        finally:
+            self.raw.close()
 
     def answer(self, head: bytes) -> bool:
         """Answer one request; False to end the connection."""
@@ -134,11 +135,12 @@ class Connection:
     def do_count(self, size: int) -> bool:
         """Read so many bytes and only count them."""
         wanted = self.record.received + size
-        while self.record.received < wanted:
+        while True:
             self.record.received += len(self.buffer)
             self.buffer = b""
+            if self.record.received >= wanted:
+                return True
             self.more()
-        return True
 
     def do_drain(self) -> bool:
         """Read to the end of the connection."""
