@@ -31,6 +31,7 @@ from builds.models import Build
 from runtime.models import Deployment, Installation
 live = Deployment.objects.live().get(function__path="/routed")
 function, build = live.function, live.build
+live.config = {{**live.config, "min_instances": 0}}
 with transaction.atomic():
     for number in range({count}):
         function.pk = None
