@@ -68,6 +68,8 @@ class Relay:
             connection.transport.write(head)
         else:
             connection.transport.write(head)
+            if not exchange.is_whole:
+                connection.keep_readable()
             exchange.ask_for_body()
             self._send_body()
         if not self._is_over:
@@ -128,7 +130,7 @@ class Relay:
         if connection.is_complete:
             exchange.end()
             self._complete()
-        elif not exchange.connection.is_writable:
+        elif not exchange.connection.is_writable and not connection.is_lost:
             connection.transport.pause_reading()
 
     def _begin_answer(self) -> bool:
@@ -178,6 +180,7 @@ class Relay:
         self.streams_since = perf_counter()
         self._tunnel = tunnel = Tunnel(exchange, self.connection, self._complete)
         self.connection.tunnel = tunnel
+        self.connection.keep_readable()
         exchange.hijack(tunnel, lines)
         if rest:
             tunnel.from_upstream(rest)

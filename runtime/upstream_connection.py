@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
+from contextlib import suppress
 from typing import Any, Protocol, cast
 
 import httptools
@@ -18,6 +19,7 @@ from runtime.http_request import RawHeaders
 
 HIGH_WATER = 256 * 1024
 HEAD_MAX = 64 * 1024
+_PIECE = 64 * 1024
 _EARLY_HINTS = 103
 # Anything else below 200 is no interim answer: llhttp reads a body behind it.
 _INTERIM = frozenset({100, 102, _EARLY_HINTS})
@@ -77,6 +79,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.tunnel: TunnelEnd | None = None
         self.is_proven = False  # the other side keeps connections open
         self.idle_since = 0.0
+        self._spare: socket.socket | None = None  # of the same socket
         self._parser: Any = None
         self._chunks: deque[bytes] = deque()
         self._head_only = False
@@ -155,6 +158,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost = True
         self.keeps_alive = False
+        self._read_the_rest()
         listener = self._release()
         if listener is not None:
             listener.failed("it closed the connection without a whole answer")
@@ -170,6 +174,29 @@ class UpstreamConnection(asyncio.Protocol):
         listener = self.tunnel or self.receiver
         if listener is not None:
             listener.upstream_writable(can=True)
+
+    def keep_readable(self) -> None:
+        """For who writes as long as it reads: a write that fails closes the transport at
+        once, and with it what has come but was not read yet."""
+        if self.socket is not None and not self.transport.is_closing():
+            self._spare = self.socket.dup()
+
+    def _read_the_rest(self) -> None:
+        if self._spare is None:
+            return
+        with suppress(OSError):  # nothing more, or the end
+            while self.tunnel or (self.receiver and not self.is_complete):
+                data = self._spare.recv(_PIECE, socket.MSG_DONTWAIT)
+                if not data:
+                    self.eof_received()
+                    break
+                self.data_received(data)
+        self._close_spare()
+
+    def _close_spare(self) -> None:
+        if self._spare is not None:
+            self._spare.close()
+            self._spare = None
 
     def _break(self, reason: str) -> None:
         listener = self._release()
@@ -242,6 +269,8 @@ class UpstreamConnection(asyncio.Protocol):
     def end(self) -> None:
         """The exchange is over: forget who was told."""
         self.receiver = None
+        if self._spare is not None:
+            self._close_spare()
 
     @property
     def is_usable(self) -> bool:
@@ -251,6 +280,7 @@ class UpstreamConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Close it at once."""
         self.receiver = self.tunnel = None
+        self._close_spare()
         self.transport.abort()
 
     def _ends_with_connection(self) -> bool:
