@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from benchmarks.client import answers, until
@@ -84,6 +84,17 @@ def _compile(source: Path) -> bytes:
         binary = Path(folder) / "binary"
         run(["gcc", "-static", "-O2", "-s", "-Wall", "-o", str(binary), str(source)])
         return binary.read_bytes()
+
+
+def build_image(folder: Path, tag: str) -> None:
+    """`docker build` with BuildKit, as a person would type it."""
+    command = [_builder(), "build", "--quiet", f"--tag={tag}", str(folder)]
+    run(command, DOCKER_BUILDKIT="1")
+
+
+@cache
+def _builder() -> str:
+    return run([str(SOURCES.parent.parent / "scripts" / "engine"), "cli"])
 
 
 def run(command: list[str], **environment: str) -> str:

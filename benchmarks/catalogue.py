@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from benchmarks import bodies, cold, delivery, oneshot, scale, warm
+from benchmarks import bodies, cold, delivery, oneshot, sam, scale, warm
 from benchmarks.bench import Bench
 from benchmarks.measure import Figure
 
@@ -55,6 +55,8 @@ MEASUREMENTS = (
         ),
         scale.idle,
     ),
+    _one("sam_oneshot", sam.once),
+    _one("sam_warm", sam.warm),
     _one("build_overhead", delivery.build_overhead),
     _one("push_to_live", delivery.push_to_live),
     _one("idle_memory", delivery.idle_memory),
