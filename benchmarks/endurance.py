@@ -46,6 +46,7 @@ def figures(load: Load) -> dict[str, Any]:
     return {
         "answered": tally.answered,
         "failed": dict(Counter(one.what for one in tally.failures)),
+        "connections_ended_idle": tally.ended_idle,
         **{f"p{share}": tally.milliseconds(share / 100) for share in (50, 99, 100)},
     }
 
