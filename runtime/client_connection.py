@@ -143,7 +143,8 @@ class ClientConnection(RequestReader):
 
     def tick(self, now: float) -> None:
         """End what has waited too long."""
-        if self.is_stuck(now) or self.lingers_too_long(now):
+        written = self._current.sent if self._current is not None else 0
+        if self.is_stuck(now, written) or self.lingers_too_long(now):
             self.transport.abort()
         elif self._current is not None or self.tunnel is not None or self.is_over:
             pass  # whoever answers knows how long that may take

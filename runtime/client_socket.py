@@ -33,7 +33,7 @@ class ClientSocket(asyncio.Protocol):
         self.is_over = False  # no further request will be answered
         self._held = False
         self._since = self._taken_at = monotonic()  # of the last sign of life
-        self._unsent = 0
+        self._taken = 0
         self._lingers_since = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -86,12 +86,16 @@ class ClientSocket(asyncio.Protocol):
         self.hold(held=False)
         self.end()
 
-    def is_stuck(self, now: float) -> bool:
-        """Whether the client has taken nothing of what we wrote for too long."""
+    def is_stuck(self, now: float, written: int) -> bool:
+        """Whether the client takes nothing of what we wrote, for too long now.
+
+        `written` are the bytes of the answer so far; with what still waits to be sent
+        it tells how much has gone.
+        """
         unsent = self.transport.get_write_buffer_size()
-        if not unsent or unsent < self._unsent:
+        if not unsent or written - unsent > self._taken:
             self._taken_at = now
-        self._unsent = unsent
+        self._taken = written - unsent
         return now - self._taken_at > STALL_SECONDS
 
     def lingers_too_long(self, now: float) -> bool:

@@ -176,8 +176,8 @@ class UpstreamConnection(asyncio.Protocol):
             listener.upstream_writable(can=True)
 
     def keep_readable(self) -> None:
-        """For who writes as long as it reads: a write that fails closes the transport at
-        once, and with it what has come but was not read yet."""
+        """For who writes as long as it reads: a write that fails closes the transport
+        at once, and with it what has come but was not read yet."""
         if self.socket is not None and not self.transport.is_closing():
             self._spare = self.socket.dup()
 
