@@ -146,6 +146,9 @@ class ClientConnection(RequestReader):
         written = self._current.sent if self._current is not None else 0
         if self.is_stuck(now, written) or self.lingers_too_long(now):
             self.transport.abort()
+        elif self.has_left(for_good=self.tunnel is not None):
+            self._abandon()
+            self.transport.abort()
         elif self._current is not None or self.tunnel is not None or self.is_over:
             pass  # whoever answers knows how long that may take
         elif self._head_bytes:

@@ -20,6 +20,7 @@ STALL_SECONDS = 30.0
 LINGER_SECONDS = 2.0
 LINGER_MAX = 30.0
 _AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: the close is a reset
+_CLOSED, _CLOSE_WAIT = 7, 8  # states of a TCP connection: linux/tcp_states.h
 
 
 class ClientSocket(asyncio.Protocol):
@@ -85,6 +86,15 @@ class ClientSocket(asyncio.Protocol):
         self._since = self._lingers_since = monotonic()
         self.hold(held=False)
         self.end()
+
+    def has_left(self, *, for_good: bool) -> bool:
+        """Whether the client has ended its side, or all of it if that is `for_good`,
+        while we do not read and so are not told."""
+        if not self._held or self.transport.is_closing():
+            return False
+        raw = self.transport.get_extra_info("socket")
+        [state] = raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+        return state == _CLOSED or (state == _CLOSE_WAIT and not for_good)
 
     def is_stuck(self, now: float, written: int) -> bool:
         """Whether the client takes nothing of what we wrote, for too long now.

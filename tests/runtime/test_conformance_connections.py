@@ -285,6 +285,20 @@ def test_a_client_that_leaves_its_upload(front: Front) -> None:
     assert run.until(lambda seen: seen["end"])["end"] in {"eof", "reset"}
 
 
+@pytest.mark.parametrize("size", [1000, 32 << 20])
+def test_a_client_that_leaves_while_nobody_reads(table: Table, size: int) -> None:
+    """Held back, its connection is not read from; it is noticed all the same."""
+    front = table.fronts["direct"]
+    head = b"HTTP/1.1 200 OK\r\n\r\n"
+    run = front.script(("send", head), ("wait",), ("drain",))
+    with front.client() as client:
+        client.socket.settimeout(0.5)
+        client.send(post(run.path, bytes(size))[:-1])
+    front.gateway.until(lambda: f"/run/{run.name}" in front.gateway.log(), 5)
+    run.go()
+    assert run.until(lambda seen: seen["end"])["end"] in {"eof", "reset"}
+
+
 def test_a_function_that_closes_each_connection(front: Front) -> None:
     """No request is lost on a connection that was closed without a word."""
     run = front.script(("last", OK))
