@@ -44,7 +44,7 @@ def main(names: list[str]) -> int:
 def measure(bench: Bench, measurement: Measurement) -> None:
     """Run one measurement, and keep and show what it gives at once."""
     for figure in measurement.measure(bench):
-        row = figure.as_dict()
+        row = {"group": measurement.group, **figure.as_dict()}
         if goal := GOALS.get(figure.name):
             row |= {"goal": str(goal), "met": goal.is_met(row)}
         keep(figure.name, row)

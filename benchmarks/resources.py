@@ -40,6 +40,13 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     return sum(_cpu(pid) for pid in pids) / _TICKS
 
 
+def processor_times(pid: int) -> tuple[float, float]:
+    """Seconds a process has spent in its own code and in the kernel."""
+    text = Path(f"/proc/{pid}/stat").read_text()
+    user, system = map(int, text.rpartition(")")[2].split()[11:13])
+    return user / _TICKS, system / _TICKS
+
+
 def children(program: str) -> list[int]:
     """Every process of a program's name, and what each has started."""
     parents = {}
