@@ -15,6 +15,8 @@ from tests.fixtures.load import Failure, Load
 
 # Of connections that are kept: more may be open when threads have worked.
 _DESCRIPTORS = 8
+# MiB: threads that are started when they are first needed have memory of their own.
+_GROWTH = 10.0
 
 
 @dataclasses.dataclass
@@ -53,7 +55,12 @@ class Report:
 
     @property
     def lost(self) -> list[str]:
-        return self.after.lost(self.before, _DESCRIPTORS)
+        grown = [
+            f"memory of {name}: {amount:+} MiB"
+            for name, amount in self.growth.items()
+            if amount > _GROWTH
+        ]
+        return self.after.lost(self.before, _DESCRIPTORS) + grown
 
     @property
     def failures(self) -> list[Failure]:
@@ -76,7 +83,7 @@ class Report:
         return {
             name: round(_middle(row, late) - _middle(row, early), 1)
             for name, row in self.memory.items()
-            if name != "seconds"
+            if name != "seconds" and early
         }
 
     def _rows(self) -> Rows:
