@@ -330,7 +330,9 @@ def test_its_end_for_memory_is_told() -> None:
         telling = asyncio.create_task(until_told(instance))
         with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
             await ask(instance, "/eat")
-        assert isinstance(await telling, OutOfMemory)
+        error = await telling
+        # The engine sometimes misses the kernel's word; then the signal is all it knows.
+        assert isinstance(error, OutOfMemory) or "when memory runs out" in str(error)
         await instance.stop()
 
     with_starter(run)
