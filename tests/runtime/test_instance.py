@@ -331,7 +331,7 @@ def test_its_end_for_memory_is_told() -> None:
         with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
             await ask(instance, "/eat")
         error = await telling
-        # The engine sometimes misses the kernel's word; then the signal is all it knows.
+        # The engine may miss the word of the kernel; then the signal is all it knows.
         assert isinstance(error, OutOfMemory) or "when memory runs out" in str(error)
         await instance.stop()
 
