@@ -100,7 +100,7 @@ ROWS = [
     ),
     Row("HTTP/1.0", b"HTTP/1.0 200 OK\r\n" + OK, goes_on=False),
     Row("close", HEAD + b"Connection: close\r\n" + OK, goes_on=False),
-    Row("closes without a word", [HEAD + OK, CLOSE], goes_on=False),
+    Row("closes without a word", [("last", HEAD + OK)], goes_on=False),
     Row("no reason", b"HTTP/1.1 200\r\n" + OK),
     Row("odd reason", b"HTTP/1.1 200 <b>\xe9\r\n" + OK),
     Row("an empty line more", HEAD + OK + b"\r\n"),
