@@ -6,6 +6,7 @@ python -m benchmarks [FIGURE ...]     all of them without a name; RUNS=15 for mo
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import traceback
 from http.client import HTTPException
@@ -26,6 +27,9 @@ LATEST = Path(__file__).parent / "latest.json"
 def main(names: list[str]) -> int:
     """Measure; 1 where some of it could not be."""
     failed = []
+    # What was started ends with us, also where a shell has its jobs ignore interrupts.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     bench = Bench()
     try:
         for measurement in chosen(names):

@@ -26,6 +26,7 @@ from benchmarks.wrk import wrk
 from tests.fixtures.stack import free_port
 
 CACHE = Path.home() / ".cache" / "zerverless-bench" / "sam"
+RUNTIME = CACHE.parent / "sam-runtime"
 VERSION = "1.170.0"
 IMAGE = "zerverless-bench-sam"
 FILES = {
@@ -123,8 +124,10 @@ def _build(folder: Path) -> None:
     for name, text in FILES.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
-    target = f"--target={folder}/function"
-    run([str(_installed("pip")), "install", "--quiet", target, "awslambdaric==4.2.2"])
+    if not RUNTIME.exists():
+        pip = [str(_installed("pip")), "install", "--quiet", f"--target={RUNTIME}"]
+        run([*pip, "awslambdaric==4.2.2"])
+    shutil.copytree(RUNTIME, folder / "function", dirs_exist_ok=True)
     build_image(folder, IMAGE)
 
 

@@ -44,7 +44,7 @@ with transaction.atomic():
     Installation.objects.update(routes_version=F("routes_version") + 1)
 """
 _SMALL = ", port: 8080, memory: 16Mi, instances: {max: 1}"
-_MINUTE = 60.0
+_WINDOW = 40.0  # seconds of idleness
 
 
 def routes(bench: Bench) -> Iterator[Figure]:
@@ -58,7 +58,7 @@ def routes(bench: Bench) -> Iterator[Figure]:
     for name, unit, connections in (("_rps", "/s", 8), ("", "ms", 1)):
 
         def measure(platform: Platform, at_once: int = connections) -> float:
-            load = checked(wrk(platform.url("/bench/routed"), at_once, 3, _PATHS))
+            load = checked(wrk(platform.url("/bench/routed"), at_once, 2, _PATHS))
             return load.rps if at_once > 1 else load.p50
 
         ours, reference = alternate(
@@ -123,8 +123,8 @@ def _paused(platform: Platform, function: Deployed, empty: float) -> Iterator[Fi
 def _cpu_per_minute(platform: Platform) -> float:
     pids = platform.pids()
     before = cpu_seconds(pids)
-    time.sleep(_MINUTE)
-    return cpu_seconds(pids) - before
+    time.sleep(_WINDOW)
+    return (cpu_seconds(pids) - before) * 60 / _WINDOW
 
 
 def dashboard(bench: Bench) -> Iterator[Figure]:

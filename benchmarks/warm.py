@@ -8,7 +8,7 @@ from benchmarks.bench import Bench
 from benchmarks.measure import Figure, quiet
 from benchmarks.wrk import Load, wrk
 
-_SECONDS = 3
+_SECONDS = 2
 NGINX = "nginx, one worker, to the same server on a unix socket"
 
 

@@ -13,7 +13,7 @@ from django.conf import settings as django_settings
 
 from applications import manifest_reference
 from runtime.metric import METRICS
-from zerverless_site import settings
+from zerverless_site import measured, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 _BEGIN = "<!-- generated: python -m zerverless_site.reference -->"
@@ -56,20 +56,8 @@ def metrics_table() -> str:
 
 def speed_table() -> str:
     """The last measurement, as `make bench` left it."""
-    measured = json.loads((ROOT / "benchmarks" / "latest.json").read_text())
-    rows = [
-        f"{measured['machine']['processors']} processors, "
-        f"{measured['machine']['system']}.",
-        "",
-        "| what | ours | reference | ratio | runs |",
-        "|---|---|---|---|---|",
-    ]
-    for item in measured["figures"].values():
-        compared = [item["reference"] or "", item["ratio"] or ""]
-        ours = f"{item['ours']} {item['unit']}"
-        cells = [item["about"], ours, *map(str, compared), str(item["runs"])]
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+    latest = ROOT / "benchmarks" / "latest.json"
+    return measured.tables(json.loads(latest.read_text()))
 
 
 def with_generated(page: str, text: str) -> str:
