@@ -132,9 +132,14 @@ class Sandboxes:
                 await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _start(self) -> Sandbox:
+        """With a second try: a sandbox is ours, and what fails is mostly gone then. The
+        image was removed, or the engine called a container dead before it ran."""
         try:
             return await self._start_one()
-        except ImageMissing:  # somebody has removed it
+        except WayLost:
+            raise
+        except (ImageMissing, ContainerEngineError) as error:
+            log.warning("a sandbox is started again: %s", error)
             self._image = ""
             return await self._start_one()
 
