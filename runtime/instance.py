@@ -64,7 +64,7 @@ class Instance:
         self._image = image
         self._first: socket.socket | None = None
         self._exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._telling: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[FunctionFailed] | None = None
         self._is_started = self._is_frozen = self._ending = False
 
     @classmethod
@@ -140,6 +140,14 @@ class Instance:
         self._deaths.forget(self.name)
         await threads.run(engine.remove, self.name)
         self._way.discard()
+
+    async def why_ended(self, seconds: float) -> FunctionFailed | None:
+        """Why it ended by itself, or does within `seconds`; None where it goes on, or
+        was ended by us. For who saw a connection break: the engine's word comes later.
+        """
+        if self._telling is None and not self._ending:
+            await asyncio.wait([self._exited], timeout=seconds)
+        return await asyncio.shield(self._telling) if self._telling else None
 
     async def _is_thawed(self) -> bool:
         """Whether it can hear a signal, thawed for it if need be."""
@@ -229,10 +237,11 @@ class Instance:
         self._close_connections()
         self._telling = asyncio.get_running_loop().create_task(self._report(why))
 
-    async def _report(self, why: Coroutine[Any, Any, FunctionFailed]) -> None:
+    async def _report(self, why: Coroutine[Any, Any, FunctionFailed]) -> FunctionFailed:
         error = await why
         log.warning("%s of %s: %s", self.name, self.route.path, error)
         self.on_exit(self, error)
+        return error
 
     async def _failure(self, code: int) -> FunctionFailed:
         """Why it ended, with the last of what it said."""

@@ -28,6 +28,8 @@ from runtime.upstream_connection import UpstreamConnection
 
 # Of the request that asks: nothing was sent, so another instance may be tried.
 ATTEMPTS = 3
+# The engine tells of a container's end so soon after its connections broke.
+_NEWS_SECONDS = 0.25
 
 
 class Observer(Protocol):
@@ -81,6 +83,12 @@ class FunctionRelay(Relay):
         answers = place.answers
         answers.read(headers)
         return answers.lines + place.marks + self.timing, answers.length
+
+    def failed(self, reason: str) -> None:
+        if self.connection.is_lost and self.awaits_answer:
+            self.proxy.find_out(self, reason)
+        else:
+            super().failed(reason)
 
     def failure(self, reason: str) -> InvocationError:
         return FunctionFailed(f"The function gave no answer: {reason}.")
@@ -191,6 +199,16 @@ class Proxy:
     def _begin(self, relay: FunctionRelay, head: Head) -> None:
         self._running.add(relay)
         relay.begin(head.data, head.length)
+
+    def find_out(self, relay: FunctionRelay, reason: str) -> None:
+        """Answer a request whose connection broke, with the function's end where that
+        is why. Its caller, who may ask again at once, is let wait for the news: until
+        then the next request would go to what is dying."""
+        self._instances.spawn(self._find_out(relay, reason))
+
+    async def _find_out(self, relay: FunctionRelay, reason: str) -> None:
+        ended = await relay.instance.why_ended(_NEWS_SECONDS)
+        relay.fail(ended or relay.failure(reason))
 
     def finished(self, relay: FunctionRelay) -> None:
         """A relay is over: its connection and its slot are free again."""

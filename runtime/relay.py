@@ -187,9 +187,19 @@ class Relay:
 
     # -- the end ----------------------------------------------------------------------
 
+    @property
+    def awaits_answer(self) -> bool:
+        """Whether its client is still owed one, from the first byte."""
+        return not self._has_begun and not self._is_over
+
     def failed(self, reason: str) -> None:
         """The upstream is gone, or no use."""
         self._fail(self.failure(reason))
+
+    def fail(self, error: InvocationError) -> None:
+        """End it with this error, unless it has ended otherwise meanwhile."""
+        if self.awaits_answer:
+            self._fail(error)
 
     def tick(self, now: float) -> None:
         """End the wait for an answer that does not come."""

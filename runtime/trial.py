@@ -193,13 +193,11 @@ class Trial:
     async def _ask(self, instance: Instance) -> None:
         self._begin(CHECK)
         seconds = self.route.config.timeout
-        ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        instance.on_exit = lambda _, error: ended.set_result(error.message)
         try:
             for number, check in enumerate(self.checks):
                 got = await checks.ask(instance.connect, self.route, check, seconds)
-                if not got.status:
-                    got.problem += await _how_it_ended(ended)
+                if not got.status and (why := await instance.why_ended(_NEWS)):
+                    got.problem += f". {why.message.rstrip('.')}"
                 self._judge(number, check, got)
         except TrialFailed:
             said = await threads.run(engine.logs, instance.name, _LINES, times=False)
@@ -228,8 +226,3 @@ class Trial:
             self.said.put(f"| {line}")
         return lines
 
-
-async def _how_it_ended(ended: asyncio.Future[str]) -> str:
-    """Why an instance gave no answer, where that is because it has ended."""
-    await asyncio.wait([ended], timeout=_NEWS)
-    return f". {ended.result().rstrip('.')}" if ended.done() else ""

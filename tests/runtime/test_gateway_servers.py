@@ -31,6 +31,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         }
         if self.path == "/exit":
             os._exit(3)
+        if self.path == "/eat":
+            seen["eaten"] = [bytearray(1 << 20) for _ in range(2000)]
         data = json.dumps(seen).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")
@@ -83,9 +85,11 @@ def seen(gateway: Gateway, target: str = "/alice/server", **headers: str) -> Any
 
 
 def test_the_first_request_starts_an_instance(gateway: Gateway) -> None:
-    first, second = seen(gateway), seen(gateway)
-    assert first["env"]["HOSTNAME"] == second["env"]["HOSTNAME"]
-    assert sum("-server" in name for name in ours(gateway)) == 1
+    gateway.deploy("/first", image_of(DOCKERFILE), port=8080)
+    before = set(ours(gateway))
+    seen(gateway, "/alice/first")
+    seen(gateway, "/alice/first")
+    assert sum("-server" in name for name in set(ours(gateway)) - before) == 1
 
 
 def test_its_environment(gateway: Gateway) -> None:
@@ -149,11 +153,21 @@ def test_bodies_and_methods(gateway: Gateway) -> None:
 
 
 def test_a_crash_is_an_error_and_the_next_request_works(gateway: Gateway) -> None:
-    before = seen(gateway)["env"]["HOSTNAME"]
+    assert seen(gateway)["pid"]
     answer = gateway.get("/alice/server/exit")
     assert (answer.status, answer.get("x-zerverless-error")) == (502, "ZV502")
+    # Whoever asks again on that word does not meet what is dying.
+    assert b"The function ended with exit code 3." in answer.body
     assert seen(gateway)["pid"]
-    assert before
+
+
+def test_memory_that_runs_out_is_said(gateway: Gateway) -> None:
+    # One of its own: what dies twice in a minute is left alone for a moment.
+    gateway.deploy("/eater", image_of(DOCKERFILE), port=8080)
+    answer = gateway.get("/alice/eater/eat")
+    assert (answer.status, answer.get("x-zerverless-error")) == (502, "ZV502M")
+    assert b"of memory. Raise `memory` in the manifest." in answer.body
+    assert seen(gateway, "/alice/eater")["pid"]
 
 
 def test_many_at_once(gateway: Gateway) -> None:
