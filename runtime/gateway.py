@@ -48,6 +48,8 @@ STOP_SECONDS = 8.0
 # A thread that computes gives the interpreter back this often: the event loop waits
 # for it no longer. The default of 5 ms would be the slowest requests' whole latency.
 SWITCH_SECONDS = 0.0005
+# Descriptors, as zerverless_site/supervisor.py passes them on.
+LISTENING = [int(n) for n in os.environ.get("ZERVERLESS_LISTENING", "").split(",") if n]
 _ROBOTS = b"User-agent: *\nDisallow: /-/\n"
 
 
@@ -80,11 +82,7 @@ class Gateway:
         await self.functions.start()
         await self._metrics.start()
         await asyncio.to_thread(self.watch.start)
-        await self.server.start(
-            settings.ZERVERLESS_BIND,
-            settings.ZERVERLESS_PORT,
-            shared=settings.ZERVERLESS_GATEWAYS > 1,
-        )
+        await self._listen()
         await stopping.wait()
         await self.server.stop(STOP_SECONDS)
         self._metrics.stop()
@@ -92,6 +90,17 @@ class Gateway:
         await asyncio.to_thread(removal.drain)
         self.watch.stop()
         access.stop()
+
+    async def _listen(self) -> None:
+        """On the sockets our supervisor keeps for us, else on our own."""
+        if LISTENING:
+            await self.server.adopt(LISTENING)
+            return
+        await self.server.start(
+            settings.ZERVERLESS_BIND,
+            settings.ZERVERLESS_PORT,
+            shared=settings.ZERVERLESS_GATEWAYS > 1,
+        )
 
     def _tick(self, now: float) -> None:
         self.functions.servers.proxy.tick(now)

@@ -34,18 +34,33 @@ class Server:
         self.connections: set[ClientConnection] = set()
         self._handle = handle
         self._also_tick = tick
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._most = int(_raise_file_limit() * _SHARE)
         self._ticking: asyncio.TimerHandle | None = None
 
     async def start(self, host: str, port: int, *, shared: bool = False) -> None:
         """Listen; `shared` lets several gateways have one port. Raises OSError."""
-        loop = asyncio.get_running_loop()
         self._tick()
-        self._server = await loop.create_server(
-            self._connect, host, port, backlog=BACKLOG, reuse_port=shared or None
+        loop = asyncio.get_running_loop()
+        self._take(
+            await loop.create_server(
+                self._connect, host, port, backlog=BACKLOG, reuse_port=shared or None
+            )
         )
-        for listening in self._server.sockets:
+
+    async def adopt(self, descriptors: list[int]) -> None:
+        """Take connections from sockets that listen already, whoever opened them."""
+        self._tick()
+        loop = asyncio.get_running_loop()
+        for descriptor in descriptors:
+            listening = socket.socket(fileno=descriptor)
+            self._take(
+                await loop.create_server(self._connect, sock=listening, backlog=BACKLOG)
+            )
+
+    def _take(self, server: asyncio.Server) -> None:
+        self._servers.append(server)
+        for listening in server.sockets:
             _notice_silence(listening)
 
     def _connect(self) -> asyncio.Protocol:
@@ -63,8 +78,8 @@ class Server:
 
     async def stop(self, seconds: float) -> None:
         """Take no new connection, give those there are time, then end them."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for connection in list(self.connections):
             connection.drain()
         deadline = monotonic() + seconds

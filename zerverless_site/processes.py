@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 
 from django.conf import settings
 
+from runtime.http_server import BACKLOG
 from zerverless_site.supervisor import Program
 
 # Functions come first: pages, polls and builds take what those leave of a busy machine.
@@ -15,18 +17,37 @@ ROLES = ("gateway", "web", "worker")
 
 
 def programs(roles: tuple[str, ...]) -> list[Program]:
-    """The programs of the given roles, in the order they start."""
-    known = {
-        "gateway": [_gateway(n) for n in range(1, settings.ZERVERLESS_GATEWAYS + 1)],
-        "web": [_web()],
-        "worker": [_cluster("control"), _cluster("builds")],
-    }
-    return [program for role in roles for program in known[role]]
+    """The programs of the given roles, in the order they start. Raises OSError where
+    the gateway's port is taken."""
+    known = {"gateway": _gateways, "web": lambda: [_web()], "worker": _workers}
+    return [program for role in roles for program in known[role]()]
 
 
-def _gateway(number: int) -> Program:
-    name = "gateway" if number == 1 else f"gateway-{number}"
-    return Program(name, [sys.executable, "-m", "runtime.gateway"])
+def _gateways() -> list[Program]:
+    """A single gateway listens on sockets that outlive it. Several have each their own:
+    the others take over what comes while one is away."""
+    names = ["gateway"]
+    names += [f"gateway-{n}" for n in range(2, settings.ZERVERLESS_GATEWAYS + 1)]
+    listening = _listen() if len(names) == 1 else []
+    command = [sys.executable, "-m", "runtime.gateway"]
+    return [Program(name, command, listening=listening) for name in names]
+
+
+def _listen() -> list[socket.socket]:
+    found = socket.getaddrinfo(
+        settings.ZERVERLESS_BIND,
+        settings.ZERVERLESS_PORT,
+        type=socket.SOCK_STREAM,
+        flags=socket.AI_PASSIVE,
+    )
+    return [
+        socket.create_server(address, family=family, backlog=BACKLOG)
+        for family, _, _, _, address in found
+    ]
+
+
+def _workers() -> list[Program]:
+    return [_cluster("control"), _cluster("builds")]
 
 
 def _web() -> Program:

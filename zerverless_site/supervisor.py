@@ -12,6 +12,7 @@ import ctypes
 import logging
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -49,6 +50,8 @@ class Program:
     env: Mapping[str, str] = field(default_factory=dict)
     cluster: str = ""
     stale: Path | None = None  # a socket that kill -9 leaves and that blocks a start
+    # Sockets it listens on. They are ours, so that connections wait while it is away.
+    listening: Sequence[socket.socket] = ()
     nice: int = 0  # how far it steps back for others when processors are short
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
@@ -108,6 +111,8 @@ class Supervisor:
         """End every process group: SIGTERM, a grace, SIGKILL."""
         self.stopping = True
         for program in self.programs:
+            for listening in program.listening:
+                listening.close()  # whoever comes now is to be refused
             # The leader alone: a cluster whose workers get the signal too waits for
             # them without end.
             if program.is_running and program.process is not None:
@@ -125,10 +130,17 @@ class Supervisor:
         output = self._output(program)
         if program.stale is not None:
             program.stale.unlink(missing_ok=True)
+        passed = [listening.fileno() for listening in program.listening]
         program.process = subprocess.Popen(
             program.command,
             cwd=settings.BASE_DIR,
-            env={**_inherited(), **program.env, "ZERVERLESS_PROCESS": program.name},
+            env={
+                **_inherited(),
+                **program.env,
+                "ZERVERLESS_PROCESS": program.name,
+                "ZERVERLESS_LISTENING": ",".join(map(str, passed)),
+            },
+            pass_fds=passed,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
 from tests.fixtures.git import GitServer
-from tests.fixtures.stack import Stack
+from tests.fixtures.stack import ROOT, Stack
 
 FILES = {
     "zerverless.yaml": """\
@@ -28,6 +30,25 @@ def containers(stack: Stack) -> list[str]:
     listing = ["docker", "ps", "--all", "--quiet", "--filter", filters]
     done = subprocess.run(listing, capture_output=True, text=True, check=True)
     return done.stdout.split()
+
+
+def test_a_port_that_is_taken_is_said_at_once(stack: Stack, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        environment = {
+            "ZERVERLESS_PORT": str(port),
+            "ZERVERLESS_DATA_DIR": str(tmp_path),
+        }
+        second = subprocess.run(
+            [sys.executable, ROOT / "manage.py", "serve"],
+            env={**stack.env, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert second.returncode == 2
+    reason = f"cannot listen on 127.0.0.1:{port}: Address already in use"
+    assert reason in second.stderr
 
 
 def test_ctrl_c_leaves_nothing_behind(stack: Stack, git_server: GitServer) -> None:

@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from runtime import cleanup
 from zerverless_site import preflight, processes, sample, setup
-from zerverless_site.supervisor import Supervisor
+from zerverless_site.supervisor import Program, Supervisor
 
 SOCKET_PATH_MAX = 107  # unix(7): sun_path without its final NUL
 
@@ -39,12 +39,11 @@ class Command(BaseCommand):
                 returncode=2,
             )
         self.began = time.monotonic()
+        roles = (only,) if only else processes.ROLES
+        programs = self._programs(roles)
         self.say("preparing database and static files")
         preflight.prepare()
-        roles = (only,) if only else processes.ROLES
-        supervisor = Supervisor(
-            processes.programs(roles), None if only else settings.DATA_DIR / "log"
-        )
+        supervisor = Supervisor(programs, None if only else settings.DATA_DIR / "log")
         self._obey_signals(supervisor)
         try:
             self.say("starting " + ", ".join(p.name for p in supervisor.programs))
@@ -59,6 +58,17 @@ class Command(BaseCommand):
             supervisor.stop()
             if "gateway" in roles:
                 cleanup.remove_everything_running()
+
+    def _programs(self, roles: tuple[str, ...]) -> list[Program]:
+        try:
+            return processes.programs(roles)
+        except OSError as error:
+            place = f"{settings.ZERVERLESS_BIND}:{settings.ZERVERLESS_PORT}"
+            raise CommandError(
+                f"The gateway cannot listen on {place}: {error.strerror}. Stop what "
+                "listens there, or set ZERVERLESS_PORT or ZERVERLESS_BIND.",
+                returncode=2,
+            ) from error
 
     def say(self, text: str) -> None:
         self.stderr.write(f"[{time.monotonic() - self.began:5.1f}s] {text}")
