@@ -225,4 +225,3 @@ class Trial:
         for line in lines:
             self.said.put(f"| {line}")
         return lines
-
