@@ -47,7 +47,7 @@ def test_a_window_without_requests_is_a_sentence(
 ) -> None:
     make_minute(world.function, 300)
     body = text(dashboard, world.function.get_absolute_url())
-    assert "No requests in the last hour." in body
+    assert "No requests in the last hour. They are counted" in body
     assert 'class="plot"' not in body
 
 
