@@ -44,10 +44,11 @@ class Way(Protocol):
 class Ways(Protocol):
     """Where ways come from."""
 
-    async def take(self, name: str) -> Way:
-        """A way for the container that will have this name.
+    async def take(self, name: str, *, egress: bool = False) -> Way:
+        """A way for the container that will have this name, with a network that leads
+        to the internet where it is to have `egress`.
 
-        Raises ContainerEngineError.
+        Raises ContainerEngineError, and FunctionFailed where there is no such network.
         """
 
     async def stop(self) -> None:
