@@ -164,10 +164,7 @@ FAILURES: dict[str, tuple[dict[str, str], str, str, list[str]]] = {
         ["checks[0], GET /: expected status 200, got no answer: it ", "exit code 5."],
     ),
     "it wants a network and is no server": (
-        {
-            **files(HTTPD, "network: egress"),
-            "Dockerfile": 'FROM busybox\nCMD ["echo", "hello"]\n',
-        },
+        files("echo hello", "network: egress", expose=""),
         "trial:network",
         "Start",
         ["network: egress is for servers: write `port` in the manifest, or EXPOSE"],
