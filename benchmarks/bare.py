@@ -52,9 +52,12 @@ class Engine:
 
     def _call(self, method: str, path: str, body: object = None) -> Any:
         data = json.dumps(body) if body is not None else None
-        self._connection.request(
-            method, API + path, data, {"Content-Type": "application/json"}
-        )
+        content = {"Content-Type": "application/json"}
+        try:
+            self._connection.request(method, API + path, data, content)
+        except BrokenPipeError:  # the engine has closed it meanwhile; it was not sent
+            self._connection.close()
+            self._connection.request(method, API + path, data, content)
         answer = self._connection.getresponse()
         text = answer.read()
         if answer.status >= 300:
