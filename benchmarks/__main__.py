@@ -61,7 +61,7 @@ def keep(name: str, row: dict[str, Any]) -> None:
     figures = {**latest.get("figures", {}), name: row}
     order = [name for measurement in MEASUREMENTS for name in measurement.names]
     ordered = {name: figures[name] for name in order if name in figures}
-    latest = {"machine": machine(), "figures": ordered}
+    latest |= {"machine": machine(), "figures": ordered}
     LATEST.write_text(json.dumps(latest, indent=1, ensure_ascii=False) + "\n")
 
 
