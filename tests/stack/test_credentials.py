@@ -113,9 +113,12 @@ from applications.models import Application
 print(Application.objects.get().repo_url)
 Application.objects.update(repo_url="{url}")
 """
+# Due: what has just been polled by the clock would be let be.
 POLL = """
+from django.utils import timezone
 from applications.models import Application
 from zerverless_site import queue
+Application.objects.update(next_poll_at=timezone.now())
 queue.poll(Application.objects.get().pk)
 """
 POLLED = "from applications.models import *; print(Application.objects.get().__dict__)"
