@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from django.conf import settings
-
 from applications.errors import Problem
 from applications.keywords import NO_PORT
 from applications.positions import Document, Path
@@ -30,7 +28,6 @@ def problems(document: Document, functions: Any) -> Iterator[Problem]:
             yield from _server_problems(document, here, item)
             yield from _variables_problems(document, here, item)
             yield from _instances_problems(document, here, item.get("instances"))
-            yield from _network_problems(document, here, item)
             yield from _checks_problems(document, here, item.get("checks"))
 
 
@@ -39,8 +36,7 @@ def _server_problems(
 ) -> Iterator[Problem]:
     port = item.get("port")
     speaks = [key for key in ("response", "contentType") if _shapes_output(key, item)]
-    waits: list[str] = [key for key in ("instances", "idle") if key in item]
-    waits += ["network"] if item.get("network") == "egress" else []
+    waits = [key for key in ("instances", "idle") if key in item]
     if isinstance(port, int):
         for key in speaks:
             message = f'Forbidden: with "port" it is a server, this is for {_ONE_SHOT}'
@@ -75,14 +71,6 @@ def _instances_problems(
     if isinstance(low, int) and isinstance(high, int) and low > high:
         message = f"Invalid value: must not be more than max, {high}"
         yield document.problem((*here, "instances", "min"), message)
-
-
-def _network_problems(
-    document: Document, here: Path, item: _Mapping
-) -> Iterator[Problem]:
-    if item.get("network") == "egress" and not settings.ZERVERLESS_EGRESS:
-        message = "Forbidden: switched off here (ZERVERLESS_EGRESS)"
-        yield document.problem((*here, "network"), message)
 
 
 def _checks_problems(document: Document, here: Path, checks: Any) -> Iterator[Problem]:

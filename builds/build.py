@@ -102,10 +102,8 @@ def request(
 
 
 def _is_tried(build: Build, image: ImageInfo) -> bool:
-    """Whether it must show that it works before it goes live: a server, checks, or
-    what only a server can have."""
-    asks = build.spec.get("checks") or build.spec.get("network") == "egress"
-    return bool(asks) or images.port_of(build, image) is not None
+    """Whether it must show that it works before it goes live: a server, or checks."""
+    return bool(build.spec.get("checks")) or images.port_of(build, image) is not None
 
 
 def _supersede(newer: Build) -> None:

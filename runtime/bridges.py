@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from runtime import engine, removal, threads
-from runtime.errors import ContainerEngineError, FunctionFailed
+from runtime.errors import ContainerEngineError
 from runtime.ways import NotListening, WayLost
 
 # Seconds. An attempt that is not answered may be asked of the wrong network.
@@ -43,12 +43,7 @@ class Bridges:
                 "(ZERVERLESS_DOORS_DIR) nor is it on this machine."
             )
 
-    async def take(self, name: str, *, egress: bool = False) -> Bridge:
-        if egress:
-            raise FunctionFailed(
-                "network: egress needs a sandbox, and none can be had here: see "
-                "`manage.py doctor`."
-            )
+    async def take(self, name: str) -> Bridge:
         return Bridge(self._name, name)
 
     async def stop(self) -> None:

@@ -25,7 +25,7 @@ from applications.models import Application, Function, Sync
 from applications.work import FINAL_STATES
 from builds import images
 from builds.models import Build, BuildLogChunk
-from runtime import bridges, engine, sandboxes
+from runtime import bridges, engine
 from runtime.facts import Container
 from runtime.models import (
     GATEWAY_DEAD,
@@ -141,7 +141,6 @@ def remove_everything_running() -> None:
         remove_containers(engine.list_ours(installation))
         engine.remove_volumes(installation)
         engine.remove_network(bridges.network_name(installation))
-        engine.remove_network(sandboxes.egress_network(installation))
     except PlatformError:
         log.warning("the Docker daemon is away; containers stay", exc_info=True)
 

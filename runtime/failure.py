@@ -28,17 +28,13 @@ _EXITS = {
 }
 _NO_NAMES = "a function has no network and no names; localhost is 127.0.0.1"
 # What a program says when a limit of ours stops it, and what that limit is.
-_NO_NETWORK = (
-    (b"network is unreachable", "a function has no network"),
-    (b"name resolution", _NO_NAMES),
-    (b"eai_again", _NO_NAMES),
-)
-_NO_ROUTE = "network: egress reaches no private addresses, only the internet"
-_EGRESS = ((b"no route to host", _NO_ROUTE), (b"ehostunreach", _NO_ROUTE))
 _HINTS = (
     (b"exec format error", "the command is not a program for this machine"),
     (b"read-only file system", "only /tmp is writable"),
     (b"no space left on device", f"{sandbox.SPACE} is all there is to write to"),
+    (b"network is unreachable", "a function has no network"),
+    (b"name resolution", _NO_NAMES),
+    (b"eai_again", _NO_NAMES),
     (b"resource temporarily unavailable", f"{sandbox.PIDS} processes are the limit"),
 )
 _LISTENS = re.compile(
@@ -75,19 +71,11 @@ def out_of_memory(memory: int) -> OutOfMemory:
     return OutOfMemory(f"{used} of memory. Raise `memory` in the manifest.")
 
 
-def explain(
-    exit_code: int | None,
-    stderr: bytes,
-    user: str,
-    when: str = "",
-    *,
-    egress: bool = False,
-) -> str:
+def explain(exit_code: int | None, stderr: bytes, user: str, when: str = "") -> str:
     """Why a program ended so, with a hint where it met a limit of ours."""
     log = stderr.lower()
     parts = [_EXITS.get(exit_code or 0, "")]
-    hints = (*_HINTS, *(_EGRESS if egress else _NO_NETWORK))
-    parts += [hint for mark, hint in hints if mark in log][:1]
+    parts += [hint for mark, hint in _HINTS if mark in log][:1]
     if b"permission denied" in log and not user:
         parts.append(_NOBODY)
     reason = "; ".join(part for part in parts if part)

@@ -80,7 +80,7 @@ class Instance:
         image = await threads.run(recipe.runnable, route.image_id)
         name = recipe.name(owner, f"server{secrets.token_hex(6)}")
         with phase(phases, "way"):
-            way = await ways.take(name, egress=route.config.has_egress)
+            way = await ways.take(name)
         instance = cls(route, name, way, deaths, image)
         instance.phases = phases
         try:
@@ -256,9 +256,8 @@ class Instance:
         if was_oom:
             error: FunctionFailed = failure.out_of_memory(self.route.config.memory)
         else:
-            user, egress = self._image.user, self.route.config.has_egress
-            words = failure.explain(code, said, user, when, egress=egress)
-            error = FunctionFailed(words)
+            user = self._image.user
+            error = FunctionFailed(failure.explain(code, said, user, when))
         error.reason = failure.clean(said)
         return error
 

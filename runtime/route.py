@@ -27,11 +27,6 @@ class RouteConfig:
     idle: float = 300
     network: str = "none"
 
-    @property
-    def has_egress(self) -> bool:
-        """Whether it reaches the internet."""
-        return self.network == "egress"
-
 
 @dataclass(frozen=True)
 class Route:

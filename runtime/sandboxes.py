@@ -24,12 +24,7 @@ from applications.errors import ZerverlessError
 from runtime import engine, files, recipe, removal, threads
 from runtime.deaths import LABEL, Deaths
 from runtime.doors import MOUNT, SOCKET, Door, Doors
-from runtime.errors import (
-    ContainerEngineError,
-    ContainerRefused,
-    FunctionFailed,
-    ImageMissing,
-)
+from runtime.errors import ContainerEngineError, ContainerRefused, ImageMissing
 from runtime.ways import WayLost
 
 PROGRAM = settings.BASE_DIR / "runtime" / "door" / "door"
@@ -78,7 +73,7 @@ class Sandboxes:
         self._ahead = ahead
         self._ready: deque[Sandbox] = deque()
         self._filling: asyncio.Task[None] | None = None
-        self._image = self._egress = ""
+        self._image = ""
         self._is_stopped = False
 
     async def open(self) -> None:
@@ -90,10 +85,8 @@ class Sandboxes:
         self._put_ready(await self._start())
         self._refill()
 
-    async def take(self, name: str, *, egress: bool = False) -> Sandbox:
-        """A sandbox of one's own, at once if one waits; none waits with `egress`."""
-        if egress:
-            return await self._start_with_egress()
+    async def take(self, name: str) -> Sandbox:
+        """A sandbox of one's own, at once if one waits."""
         ready = self._ready.popleft() if self._ready else None
         sandbox = ready or await self._start()
         self._refill()
@@ -108,9 +101,6 @@ class Sandboxes:
         while self._ready:
             self._ready.popleft().discard()
         self._doors.stop()
-        if self._egress:  # goes unless somebody else still uses it
-            await threads.run(removal.drain)
-            await threads.run(engine.remove_network, self._egress)
 
     def _put_ready(self, sandbox: Sandbox) -> None:
         self._ready.append(sandbox)
@@ -141,32 +131,23 @@ class Sandboxes:
                 has_failed = True
                 await asyncio.sleep(_AGAIN_SECONDS)
 
-    async def _start_with_egress(self) -> Sandbox:
-        if not settings.ZERVERLESS_EGRESS:
-            raise FunctionFailed("network: egress is switched off here.")
-        self._egress = egress_network(self._owner.partition("-")[0])
-        return await self._start(self._egress)
-
-    async def _start(self, network: str = "") -> Sandbox:
+    async def _start(self) -> Sandbox:
         """With a second try: a sandbox is ours, and what fails is mostly gone then. The
         image was removed, or the engine called a container dead before it ran."""
         try:
-            return await self._start_one(network)
+            return await self._start_one()
         except WayLost:
             raise
         except (ImageMissing, ContainerEngineError) as error:
             log.warning("a sandbox is started again: %s", error)
             self._image = ""
-            return await self._start_one(network)
+            return await self._start_one()
 
-    async def _start_one(self, network: str) -> Sandbox:
-        if network:
-            ensure = partial(engine.ensure_network, network, internal=False)
-            await threads.run(ensure)
+    async def _start_one(self) -> Sandbox:
         self._image = self._image or await threads.run(_image)
         name = recipe.name(self._owner, f"sandbox{secrets.token_hex(6)}")
         token = self._doors.expect()
-        config = _config(self._image, str(self._doors.directory), token, network)
+        config = _config(self._image, str(self._doors.directory), token)
         config["Labels"] = {LABEL: self._owner}
         try:
             await threads.run_or_undo(
@@ -206,33 +187,25 @@ def _image() -> str:
     )
 
 
-def egress_network(installation: str) -> str:
-    """The bridge that leads to the internet, one for all gateways."""
-    return f"zerverless-{installation}-egress"
-
-
-def _config(image: str, directory: str, token: str, network: str) -> dict[str, Any]:
-    """As little as there can be: one program, one directory it may only look into. On a
-    `network` the door starts as root, puts up its guard, and then is who it is else."""
-    # Ours: the directory of the socket is for nobody else.
-    user = [str(os.getuid()), str(os.getgid())]
+def _config(image: str, directory: str, token: str) -> dict[str, Any]:
+    """As little as there can be: one program, one directory it may only look into."""
     mount = {"Type": "bind", "Source": directory, "Target": MOUNT, "ReadOnly": True}
     return {
         "Image": image,
-        "Cmd": [f"{MOUNT}/{SOCKET}", token, *(user if network else ())],
-        "User": "0:0" if network else ":".join(user),
+        "Cmd": [f"{MOUNT}/{SOCKET}", token],
+        # Ours: the directory of the socket is for nobody else.
+        "User": f"{os.getuid()}:{os.getgid()}",
         "Hostname": "function",
         "HostConfig": {
             # Not without a network at all: the engine then makes no /etc/hosts, and
             # the function that joins would not know `localhost`.
-            "NetworkMode": network or "none",
+            "NetworkMode": "none",
             "Sysctls": _sysctls(),
             "Memory": _MEMORY,
             "MemorySwap": _MEMORY,
             "PidsLimit": 4,
             "ReadonlyRootfs": True,
             "CapDrop": ["ALL"],
-            "CapAdd": ["NET_ADMIN", "SETUID", "SETGID"] if network else [],
             "SecurityOpt": ["no-new-privileges:true"],
             "IpcMode": "private",
             "RestartPolicy": {"Name": "no"},

@@ -44,11 +44,10 @@ class Way(Protocol):
 class Ways(Protocol):
     """Where ways come from."""
 
-    async def take(self, name: str, *, egress: bool = False) -> Way:
-        """A way for the container that will have this name, with a network that leads
-        to the internet where it is to have `egress`.
+    async def take(self, name: str) -> Way:
+        """A way for the container that will have this name.
 
-        Raises ContainerEngineError, and FunctionFailed where there is no such network.
+        Raises ContainerEngineError.
         """
 
     async def stop(self) -> None:

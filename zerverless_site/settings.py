@@ -169,11 +169,6 @@ ZERVERLESS_SANDBOXES_AHEAD = read.integer(
     0,
     64,
 )
-ZERVERLESS_EGRESS = read.switch(
-    "ZERVERLESS_EGRESS",
-    "on",
-    "Whether functions may ask for `network: egress`.",
-)
 ZERVERLESS_DOORS_DIR = read.text(
     "ZERVERLESS_DOORS_DIR",
     "",

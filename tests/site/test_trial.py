@@ -163,12 +163,6 @@ FAILURES: dict[str, tuple[dict[str, str], str, str, list[str]]] = {
         "Check",
         ["checks[0], GET /: expected status 200, got no answer: it ", "exit code 5."],
     ),
-    "it wants a network and is no server": (
-        files("echo hello", "network: egress", expose=""),
-        "trial:network",
-        "Start",
-        ["network: egress is for servers: write `port` in the manifest, or EXPOSE"],
-    ),
     "it is called and fails": (
         files("echo broken >&2; exit 4", *QUIET),
         "trial:check",
