@@ -142,6 +142,8 @@ def installation() -> Iterator[Installation]:
         here.compose("build", timeout=BUILD_SECONDS)
         here.compose("up", "-d", timeout=UP_SECONDS)
         _copy_image("busybox", here.container("docker"))
+        # Docker's proxy accepts, and resets, before the gateway listens.
+        until("the platform answers", lambda: answers(f"{here.url}/-/login"))
         yield here
     finally:
         here.compose("down", "--volumes", "--timeout", "20", timeout=UP_SECONDS)
