@@ -1,8 +1,8 @@
 # The platform: gateway, control plane and workers are this one image with different commands.
 FROM python:3.11-slim AS door
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev
-COPY runtime/door/door.c .
-RUN cc -static -Os -s -Wall -Wextra -o door door.c
+COPY runtime/door/ .
+RUN cc -static -Os -s -Wall -Wextra -o door *.c
 
 FROM python:3.11-slim
 # Git, a static busybox for containers started ahead, and of Docker only the client, with the BuildKit that image builds

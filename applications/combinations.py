@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from django.conf import settings
+
 from applications.errors import Problem
 from applications.keywords import NO_PORT
 from applications.positions import Document, Path
@@ -26,6 +28,7 @@ def problems(document: Document, functions: Any) -> Iterator[Problem]:
         if isinstance(item, dict):
             here: Path = ("spec", "functions", index)
             yield from _server_problems(document, here, item)
+            yield from _network_problems(document, here, item)
             yield from _variables_problems(document, here, item)
             yield from _instances_problems(document, here, item.get("instances"))
             yield from _checks_problems(document, here, item.get("checks"))
@@ -46,6 +49,23 @@ def _server_problems(
         for key in waits:
             message = f'Forbidden: with "{why}" it is no server but {_ONE_SHOT}'
             yield document.problem((*here, key), message, at_key=True)
+
+
+def _network_problems(
+    document: Document, here: Path, item: _Mapping
+) -> Iterator[Problem]:
+    """Egress is for servers; whether it is one may be up to the image (builds)."""
+    if item.get("network") != "egress":
+        return
+    speaks = [key for key in ("response", "contentType") if _shapes_output(key, item)]
+    why = "port: none" if item.get("port") == NO_PORT else next(iter(speaks), "")
+    if not settings.ZERVERLESS_EGRESS:
+        message = "Forbidden: egress is switched off here (ZERVERLESS_EGRESS)"
+    elif why and not isinstance(item.get("port"), int):
+        message = f'Forbidden: egress is for servers, with "{why}" it is {_ONE_SHOT}'
+    else:
+        return
+    yield document.problem((*here, "network"), message)
 
 
 def _shapes_output(key: str, item: _Mapping) -> bool:

@@ -1,8 +1,8 @@
 """The manifest: from the bytes of `zerverless.yaml` to what the repository declares.
 
-Pure but for one setting, the default timeout. `compose.py` reads the YAML and knows
-where everything stood, `validate.py` holds it against the schema; here is what a
-schema cannot say, and the plain values everyone else works with.
+Pure but for two settings, the default timeout and whether egress is on. `compose.py`
+reads the YAML and knows where everything stood, `validate.py` holds it against the
+schema; here is what a schema cannot say, and the plain values everyone else works with.
 """
 
 from __future__ import annotations

@@ -102,8 +102,14 @@ def request(
 
 
 def _is_tried(build: Build, image: ImageInfo) -> bool:
-    """Whether it must show that it works before it goes live: a server, or checks."""
-    return bool(build.spec.get("checks")) or images.port_of(build, image) is not None
+    """Whether it must show that it works before it goes live: a server, checks, or
+    what may turn out to be none (`_check_network`)."""
+    is_server = images.port_of(build, image) is not None
+    return is_server or bool(build.spec.get("checks")) or _wants_out(build)
+
+
+def _wants_out(build: Build) -> bool:
+    return bool(build.spec.get("network") == "egress")
 
 
 def _supersede(newer: Build) -> None:
@@ -180,7 +186,7 @@ def run(build_pk: int, token: str, trial: Trial | None = None) -> Build:
         make.forget(build)
         image = reuse.take(build, log) or make.image(build, watch, log)
         _describe(build, image, log)
-        if trial and _is_tried(build, image):
+        if _is_tried(build, image):
             _try(build, image, trial, watch, log)
         _settle(build, lease, image)
     build.refresh_from_db()
@@ -200,14 +206,27 @@ def _describe(build: Build, image: BuiltImage, log: Writer) -> None:
 
 
 def _try(
-    build: Build, image: BuiltImage, trial: Trial, watch: Watch, log: Writer
+    build: Build, image: BuiltImage, trial: Trial | None, watch: Watch, log: Writer
 ) -> None:
     """Let the trial decide; an image that does not pass it is not kept."""
     try:
-        trial(build, watch, log)
+        _check_network(build)
+        if trial:
+            trial(build, watch, log)
     except ZerverlessError:
         engine.remove(build.image_tag, image.id)
         raise
+
+
+def _check_network(build: Build) -> None:
+    """Without a port it would run without the network it was promised."""
+    if _wants_out(build) and not build.port:
+        raise BuildError(
+            "network: egress is for servers, and this function is none, because its "
+            "image does not expose exactly one port. Write port: with the port it "
+            "listens on, or network: none.",
+            "build:network",
+        )
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from time import monotonic
 
 from runtime import engine, removal, threads
-from runtime.errors import ContainerEngineError
+from runtime.egress import EGRESS
+from runtime.errors import ContainerEngineError, FunctionFailed
 from runtime.ways import NotListening, WayLost
 
 # Seconds. An attempt that is not answered may be asked of the wrong network.
@@ -35,7 +36,7 @@ class Bridges:
 
     async def open(self) -> None:
         """Ensure the network is there and can be reached; ContainerEngineError."""
-        address = await threads.run(engine.ensure_network, self._name)
+        address = await threads.run(engine.ensure_network, self._name, internal=True)
         if not _is_ours(address):
             await self.stop()
             raise ContainerEngineError(
@@ -43,7 +44,12 @@ class Bridges:
                 "(ZERVERLESS_DOORS_DIR) nor is it on this machine."
             )
 
-    async def take(self, name: str) -> Bridge:
+    async def take(self, name: str, network: str = "none") -> Bridge:
+        if network == EGRESS:  # without a door there is no guard
+            raise FunctionFailed(
+                "There is no network: egress on this machine: it takes a sandbox, and "
+                "the gateway's log says why there is none."
+            )
         return Bridge(self._name, name)
 
     async def stop(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -25,7 +25,7 @@ from applications.models import Application, Function, Sync
 from applications.work import FINAL_STATES
 from builds import images
 from builds.models import Build, BuildLogChunk
-from runtime import bridges, engine
+from runtime import bridges, egress, engine
 from runtime.facts import Container
 from runtime.models import (
     GATEWAY_DEAD,
@@ -88,6 +88,8 @@ def sweep(doomed: Survey) -> dict[str, Any]:
     done = doomed.as_dict()
     done["bytes"] = images.prune(doomed.images)
     remove_containers(doomed.containers)
+    if doomed.containers:
+        _remove_network(egress.network_name)
     for rows in doomed.rows.values():
         rows.delete()
     for application in doomed.applications:
@@ -117,6 +119,8 @@ def remove_orphans() -> None:
         log.warning("what dead gateways left cannot be looked for: %s", error)
         return
     if remove_containers(left):
+        if ids:
+            _remove_network(egress.network_name)
         # Unless it lives after all: a machine that slept wakes up with old heartbeats.
         dead.filter(id__in=ids).delete()
 
@@ -134,13 +138,24 @@ def remove_containers(containers: Iterable[Container]) -> bool:
     return not failed
 
 
+def _remove_network(name_of: Callable[[str], str]) -> None:
+    """Unless it is in use. Beside living gateways only the one for egress may go: they
+    make it again when they need it, and the other one never."""
+    name = name_of(Installation.current().name)
+    try:
+        engine.remove_network(name)
+    except PlatformError:
+        log.warning("cannot remove network %s", name, exc_info=True)
+
+
 def remove_everything_running() -> None:
     """At the end of `serve`: no container, volume or network of ours outlives it."""
     installation = Installation.current().name
     try:
         remove_containers(engine.list_ours(installation))
         engine.remove_volumes(installation)
-        engine.remove_network(bridges.network_name(installation))
+        for name_of in (bridges.network_name, egress.network_name):
+            _remove_network(name_of)
     except PlatformError:
         log.warning("the Docker daemon is away; containers stay", exc_info=True)
 

@@ -376,15 +376,15 @@ class Ends:
 # -- Networks --------------------------------------------------------------------------
 
 
-def ensure_network(name: str) -> str:
+def ensure_network(name: str, *, internal: bool) -> str:
     """The engine's own address in a bridge of this name, made where it is missing:
-    containers there reach neither each other nor the world."""
+    containers there do not reach each other, and if `internal` not the world."""
     options = {"com.docker.network.bridge.enable_icc": "false"}
     with our_errors():
         client: Any = _client(_QUICK)
         if not client.networks(names=[f"^{name}$"]):
             client.create_network(
-                name, "bridge", options, check_duplicate=True, internal=True
+                name, "bridge", options, check_duplicate=True, internal=internal
             )
         [found, *_] = client.networks(names=[f"^{name}$"])
     return str(found["IPAM"]["Config"][0]["Gateway"])

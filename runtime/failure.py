@@ -32,11 +32,21 @@ _HINTS = (
     (b"exec format error", "the command is not a program for this machine"),
     (b"read-only file system", "only /tmp is writable"),
     (b"no space left on device", f"{sandbox.SPACE} is all there is to write to"),
-    (b"network is unreachable", "a function has no network"),
-    (b"name resolution", _NO_NAMES),
-    (b"eai_again", _NO_NAMES),
     (b"resource temporarily unavailable", f"{sandbox.PIDS} processes are the limit"),
 )
+# What the network of the manifest has to do with it.
+_NETWORK_HINTS = {
+    "none": (
+        (b"network is unreachable", "a function has no network"),
+        (b"name resolution", _NO_NAMES),
+        (b"eai_again", _NO_NAMES),
+    ),
+    "egress": (
+        (b"network is unreachable", "network: egress is IPv4 only"),
+        (b"no route to host", "network: egress reaches no private addresses"),
+        (b"ehostunreach", "network: egress reaches no private addresses"),
+    ),
+}
 _LISTENS = re.compile(
     r"(?i)\b(?:listen|running|serving|served|started|ready|available|bound)"
     r"[^\n]{0,80}?(?:\bport\W{0,3}|:)([0-9]{2,5})\b"
@@ -71,11 +81,18 @@ def out_of_memory(memory: int) -> OutOfMemory:
     return OutOfMemory(f"{used} of memory. Raise `memory` in the manifest.")
 
 
-def explain(exit_code: int | None, stderr: bytes, user: str, when: str = "") -> str:
+def explain(
+    exit_code: int | None,
+    stderr: bytes,
+    user: str,
+    when: str = "",
+    network: str = "none",
+) -> str:
     """Why a program ended so, with a hint where it met a limit of ours."""
     log = stderr.lower()
     parts = [_EXITS.get(exit_code or 0, "")]
-    parts += [hint for mark, hint in _HINTS if mark in log][:1]
+    hints = _HINTS + _NETWORK_HINTS[network]
+    parts += [hint for mark, hint in hints if mark in log][:1]
     if b"permission denied" in log and not user:
         parts.append(_NOBODY)
     reason = "; ".join(part for part in parts if part)

@@ -42,7 +42,7 @@ def file_of_image(reference: str, helper: str, path: str) -> bytes | None:
         data = engine.archive_of(helper, path)
     finally:
         engine.remove(helper)
-    return None if data is None else _first_file(data)
+    return None if data is None else first_of(data)
 
 
 def archive(name: str, data: bytes) -> bytes:
@@ -55,7 +55,8 @@ def archive(name: str, data: bytes) -> bytes:
     return out.getvalue()
 
 
-def _first_file(data: bytes) -> bytes | None:
+def first_of(data: bytes) -> bytes | None:
+    """The first file in a tar."""
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         member = next((m for m in tar if m.isreg()), None)
         stream = tar.extractfile(member) if member else None

@@ -80,7 +80,7 @@ class Instance:
         image = await threads.run(recipe.runnable, route.image_id)
         name = recipe.name(owner, f"server{secrets.token_hex(6)}")
         with phase(phases, "way"):
-            way = await ways.take(name)
+            way = await ways.take(name, route.config.network)
         instance = cls(route, name, way, deaths, image)
         instance.phases = phases
         try:
@@ -256,8 +256,9 @@ class Instance:
         if was_oom:
             error: FunctionFailed = failure.out_of_memory(self.route.config.memory)
         else:
-            user = self._image.user
-            error = FunctionFailed(failure.explain(code, said, user, when))
+            user, network = self._image.user, self.route.config.network
+            why = failure.explain(code, said, user, when, network)
+            error = FunctionFailed(why)
         error.reason = failure.clean(said)
         return error
 

@@ -1,7 +1,8 @@
 """Sandboxes: the containers whose network namespace a server function joins.
 
 A namespace with nothing but `lo`, and our door in it. Starting one takes as long as
-starting a function, so a few wait ready; each is used for one instance.
+starting a function, so a few wait ready; each is used for one instance. One with a way
+out (runtime/egress.py) is started when it is asked for.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 from django.conf import settings
 
 from applications.errors import ZerverlessError
-from runtime import engine, files, recipe, removal, threads
+from runtime import egress, engine, files, recipe, removal, threads
 from runtime.deaths import LABEL, Deaths
 from runtime.doors import MOUNT, SOCKET, Door, Doors
 from runtime.errors import ContainerEngineError, ContainerRefused, ImageMissing
@@ -74,7 +75,9 @@ class Sandboxes:
         self._ready: deque[Sandbox] = deque()
         self._filling: asyncio.Task[None] | None = None
         self._image = ""
-        self._is_stopped = False
+        self._resolvers: list[str] | None = None
+        self._out = egress.network_name(owner.partition("-")[0])
+        self._is_stopped = self._has_out = False
 
     async def open(self) -> None:
         """Listen, and see that a sandbox reaches us; it will be the first one taken.
@@ -85,8 +88,10 @@ class Sandboxes:
         self._put_ready(await self._start())
         self._refill()
 
-    async def take(self, name: str) -> Sandbox:
+    async def take(self, name: str, network: str = "none") -> Sandbox:
         """A sandbox of one's own, at once if one waits."""
+        if network == egress.EGRESS:
+            return await self._start(network)
         ready = self._ready.popleft() if self._ready else None
         sandbox = ready or await self._start()
         self._refill()
@@ -101,6 +106,16 @@ class Sandboxes:
         while self._ready:
             self._ready.popleft().discard()
         self._doors.stop()
+        if self._has_out:
+            await threads.run(self._remove_network)
+
+    def _remove_network(self) -> None:
+        """It stays where another gateway's sandboxes are in it."""
+        removal.drain()
+        try:
+            engine.remove_network(self._out)
+        except ContainerEngineError as error:
+            log.warning("network %s stays for now: %s", self._out, error)
 
     def _put_ready(self, sandbox: Sandbox) -> None:
         self._ready.append(sandbox)
@@ -131,25 +146,28 @@ class Sandboxes:
                 has_failed = True
                 await asyncio.sleep(_AGAIN_SECONDS)
 
-    async def _start(self) -> Sandbox:
+    async def _start(self, network: str = "none") -> Sandbox:
         """With a second try: a sandbox is ours, and what fails is mostly gone then. The
-        image was removed, or the engine called a container dead before it ran."""
+        image or the network was removed, or the engine called a container dead before
+        it ran."""
         try:
-            return await self._start_one()
+            return await self._start_one(network)
         except WayLost:
             raise
         except (ImageMissing, ContainerEngineError) as error:
             log.warning("a sandbox is started again: %s", error)
             self._image = ""
-            return await self._start_one()
+            return await self._start_one(network)
 
-    async def _start_one(self) -> Sandbox:
+    async def _start_one(self, network: str) -> Sandbox:
         self._image = self._image or await threads.run(_image)
         name = recipe.name(self._owner, f"sandbox{secrets.token_hex(6)}")
         token = self._doors.expect()
         config = _config(self._image, str(self._doors.directory), token)
         config["Labels"] = {LABEL: self._owner}
         try:
+            if network == egress.EGRESS:
+                await self._let_out(config)
             await threads.run_or_undo(
                 partial(engine.create, name, config), partial(engine.remove, name)
             )
@@ -167,8 +185,27 @@ class Sandboxes:
             self._deaths.forget(name)
         return Sandbox(name, door)
 
+    async def _let_out(self, config: dict[str, Any]) -> None:
+        if self._resolvers is None:
+            self._resolvers = await self._ask_resolvers()
+        self._has_out = True
+        await threads.run(engine.ensure_network, self._out, internal=False)
+        egress.widen(config, self._out, self._resolvers)
+
+    async def _ask_resolvers(self) -> list[str]:
+        """Once: the sandbox that is looked at has nothing to do yet."""
+        plain = self._ready.popleft() if self._ready else await self._start()
+        try:
+            return await threads.run(egress.resolvers, plain.name)
+        finally:
+            if plain.door.is_lost or self._is_stopped:
+                plain.discard()
+            else:
+                self._put_ready(plain)
+
     def _never_came(self, token: str, code: int) -> None:
-        error = WayLost(f"A sandbox's door ended with exit code {code}.")
+        why = egress.why_no_guard(code)
+        error = WayLost(why or f"A sandbox's door ended with exit code {code}.")
         self._doors.refuse(token, error)
 
 

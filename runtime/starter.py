@@ -9,7 +9,7 @@ from typing import Self
 
 from django.conf import settings
 
-from runtime import engine, threads
+from runtime import egress, engine, threads
 from runtime.bridges import Bridges
 from runtime.deaths import Deaths
 from runtime.doors import PREFIX
@@ -36,6 +36,7 @@ class Starter:
 
     async def start(self, route: Route) -> Instance:
         """An instance of a deployment whose port answers; raises as Instance.start."""
+        egress.check(route.config.network)
         ways = await asyncio.shield(self._choose())
         return await Instance.start(route, self.owner, ways, self._deaths)
 

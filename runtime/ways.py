@@ -44,10 +44,11 @@ class Way(Protocol):
 class Ways(Protocol):
     """Where ways come from."""
 
-    async def take(self, name: str) -> Way:
-        """A way for the container that will have this name.
+    async def take(self, name: str, network: str = "none") -> Way:
+        """A way for the container that will have this name, and may reach what the
+        manifest's `network` says.
 
-        Raises ContainerEngineError.
+        Raises ContainerEngineError, and FunctionFailed where that cannot be had.
         """
 
     async def stop(self) -> None:

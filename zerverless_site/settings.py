@@ -175,6 +175,11 @@ ZERVERLESS_DOORS_DIR = read.text(
     "A directory that Docker sees under the same path, where that is not so of the "
     "data directory; for sockets.",
 )
+ZERVERLESS_EGRESS = read.switch(
+    "ZERVERLESS_EGRESS",
+    "on",
+    "Off refuses network: egress in manifests and starts no such function any more.",
+)
 ZERVERLESS_INSTANCE_CONCURRENCY = read.integer(
     "ZERVERLESS_INSTANCE_CONCURRENCY",
     "32",

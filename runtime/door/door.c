@@ -1,11 +1,16 @@
 /* The door of a sandbox: hands out connections into its network namespace.
  *
- * Runs alone in a container without any network but `lo`, whose namespace the function's
- * container joins. Connects out to the gateway's socket, says who it is, and then opens
- * TCP connections to the function's port on demand: the connected socket itself is passed
- * to the gateway (SCM_RIGHTS), which then talks to the function without us.
+ * Runs alone in a container, mostly without any network but `lo`, whose namespace the
+ * function's container joins. Connects out to the gateway's socket, says who it is, and
+ * then opens TCP connections to the function's port on demand: the connected socket itself
+ * is passed to the gateway (SCM_RIGHTS), which then talks to the function without us.
  *
  *     door /path/of/the/socket token
+ *     door /path/of/the/socket token uid gid [resolver ...]
+ *
+ * In the second form the network has a way out. Then it starts as root, puts the guard in
+ * place (guard.c), becomes who it is told to be, and only then connects: that it has come
+ * says that the guard is there. Without it, it ends with exit code NO_GUARD + errno.
  *
  * One message each, in network byte order (SOCK_SEQPACKET keeps them apart):
  *     gateway -> door    number, port, patience in milliseconds
@@ -18,11 +23,15 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "filter.h"
+#include "guard.h"
 
 enum { MOST = 64, HANDSHAKE_MS = 100, EAGER_MS = 1000 };
 
@@ -131,9 +140,25 @@ static int connected(const char *path)
     return fd;
 }
 
+/* 0 when the gateway may know that we are here, or the exit code. */
+static int prepare(int argc, char **argv)
+{
+    if (argc < 3 || argc == 4)
+        return 1;
+    if (argc == 3)
+        return 0;
+    int error = guard(argv + 5);
+    if (error == 0)
+        error = become(strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10));
+    return error ? NO_GUARD + error : 0;
+}
+
 int main(int argc, char **argv)
 {
-    int gateway = argc == 3 ? connected(argv[1]) : -1;
+    int problem = prepare(argc, argv);
+    if (problem)
+        return problem;
+    int gateway = connected(argv[1]);
     if (gateway < 0 || send(gateway, argv[2], strlen(argv[2]), MSG_NOSIGNAL) < 0)
         return 1;
     for (;;) {

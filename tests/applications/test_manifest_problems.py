@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,11 +73,10 @@ def test_a_runtime_of_later_is_refused_by_name(runtime: str) -> None:
     ("line", "message"),
     [
         (
-            "network: egress",
-            '8:16: spec.functions[0].network: Unsupported value "egress": ',
+            "sandbox: baseline",
+            '8:16: spec.functions[0].sandbox: Unsupported value "baseline": ',
         ),
-        ("sandbox: baseline", "sandbox: Unsupported value"),
-        ("network: all", 'network: Unsupported value "all": use none'),
+        ("network: all", 'network: Unsupported value "all": use none, egress'),
         ("timeout: 30", "timeout: Invalid value: write a duration such as 30s or 5m"),
         ("timeout: 1:30", "timeout: Invalid value: write a duration"),
         ("timeout: 017", "timeout: Invalid value: write a duration"),
@@ -418,6 +419,43 @@ def test_a_problem_repeats_little_and_nothing_that_does_not_print(
     for line in problems(source):
         assert line.isprintable()
         assert text * 9 not in line or len(text * 9) < 80
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        (["port: none"], "port: none"),
+        (["response: cgi"], "response"),
+        (["contentType: text/html"], "contentType"),
+        (["port: none", "response: json"], "port: none"),
+    ],
+    ids=str,
+)
+def test_egress_is_refused_where_it_can_be_no_server(
+    lines: list[str], why: str
+) -> None:
+    assert in_function("network: egress", *lines) == [
+        "8:16: spec.functions[0].network: Forbidden: egress is for servers, "
+        f'with "{why}" it is one container per request'
+    ]
+
+
+@pytest.mark.parametrize("lines", [[], ["port: 80"], ["response: raw"]], ids=str)
+def test_egress_is_taken_where_it_is_or_may_become_one(lines: list[str]) -> None:
+    """Whether the image exposes a port is known once it is there (Build)."""
+    assert in_function("network: egress", *lines) == []
+
+
+@pytest.mark.parametrize("lines", [[], ["port: 80"], ["port: none"]], ids=str)
+def test_egress_is_refused_where_the_operator_has_switched_it_off(
+    lines: list[str], settings: Any
+) -> None:
+    settings.ZERVERLESS_EGRESS = False
+    assert in_function("network: egress", *lines) == [
+        "8:16: spec.functions[0].network: "
+        "Forbidden: egress is switched off here (ZERVERLESS_EGRESS)"
+    ]
+    assert in_function("network: none", *lines) == []
 
 
 def string_formats() -> set[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from applications.spec import Check
 from applications.work import State
 from builds import build as work
 from builds import engine
@@ -78,6 +79,43 @@ def test_servers_and_whoever_has_checks_are_tried(
     assert trial.tried == [(build.pk, build.image_id, port)] * trials
     kind = f"a server on {port}" if port else "one container per request"
     assert f": {kind}.\n" in text(build)
+
+
+@pytest.mark.parametrize(
+    ("exposed", "spec"),
+    [
+        ([], {}),
+        (["80", "443"], {}),
+        (["8080"], {"port": 0}),
+        ([], {"checks": (Check("GET", "/"),)}),
+    ],
+)
+def test_who_wants_a_way_out_and_is_no_server_is_refused(
+    project: Project, exposed: list[str], spec: dict[str, Any]
+) -> None:
+    """Before it is tried, and with an image that was there as with a new one: it must
+    not lose its network without a word."""
+    commit = project.commit(files(*exposed))
+    project.request_of(commit)
+    kept = work.run_next()
+    assert kept is not None
+    trial = Trials()
+    requested = project.request_of(commit, network="egress", **spec)
+    assert requested.state == State.QUEUED
+    build = run(trial)
+    assert (build.state, build.error_code) == (State.FAILED, "build:network")
+    assert build.error.startswith("network: egress is for servers")
+    assert build.error in text(build)
+    assert trial.tried == []
+    assert build.image_tag == ""
+    assert engine.image(kept.image_tag), "the image of who uses it has gone"
+
+
+def test_a_server_that_wants_a_way_out_is_tried(project: Project) -> None:
+    trial = Trials()
+    project.request(files("8080"), network="egress")
+    assert run(trial).state == State.SUCCEEDED
+    assert len(trial.tried) == 1
 
 
 def test_what_has_no_effect_is_said(project: Project) -> None:

@@ -14,10 +14,10 @@ from applications.work import State
 from builds import build as work
 from builds import engine, log
 from builds.models import Build
+from runtime import egress, failure, removal, routes
 from runtime import engine as containers
-from runtime import failure, removal, routes
 from runtime.models import Deployment, Gateway, Installation
-from tests.fixtures.functions import wait_until
+from tests.fixtures.functions import docker, wait_until
 from tests.fixtures.git import GitServer, Repository
 from zerverless_site import pipeline
 
@@ -96,6 +96,30 @@ def test_one_exposed_port_makes_a_server_that_is_tried(
     route, _ = routes.load().find(("alice", "a")) or (None, 0)
     assert route is not None
     assert route.is_server
+
+
+def test_it_is_tried_with_the_network_it_will_have(
+    application: Application, repo: Repository
+) -> None:
+    """What it says of its routes shows which; without them it would not listen."""
+    command = "grep -q eth0 /proc/net/route && " + HTTPD
+    repo.commit(files(command, "network: egress", f"checks: [{HELLO}]"))
+    build = push(application)
+    assert build is not None
+    assert build.state == State.SUCCEEDED, text(build)
+    assert live().config["network"] == "egress"
+    network = egress.network_name(Installation.current().name)
+    assert network not in docker("network", "ls", "--format", "{{.Name}}").split()
+
+
+def test_who_wants_a_way_out_and_is_no_server_does_not_go_live(
+    application: Application, repo: Repository
+) -> None:
+    repo.commit(files("echo hello", "network: egress", expose=""))
+    build = push(application)
+    assert build is not None
+    assert (build.state, build.error_code) == (State.FAILED, "build:network")
+    assert not Deployment.objects.live().exists()
 
 
 def test_a_server_goes_live_when_its_checks_pass(

@@ -1,0 +1,90 @@
+"""The way out of a server function with `network: egress`: what its sandbox has beyond
+any other. docs/decisions/0010 says why it is made like this.
+
+Its container is in a bridge network of the installation, and its door, before it comes,
+puts a packet filter in place (runtime/door/guard.c): the internet can be reached, what
+is private cannot.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from ipaddress import IPv4Address
+from typing import Any
+
+from django.conf import settings
+
+from runtime import engine, files
+from runtime.errors import ContainerEngineError, FunctionFailed
+
+EGRESS = "egress"
+_RESOLV_CONF = "/etc/resolv.conf"
+_RESOLVERS_MAX = 8
+_NO_GUARD = 60  # runtime/door/filter.h
+# As of SIGABRT, SIGKILL, SIGSEGV and SIGTERM: the numbers are no errors of its.
+_SIGNALS = {134, 137, 139, 143}
+# What the door needs until its guard is in place; then it has none of them.
+_CAPABILITIES = ["NET_ADMIN", "SETGID", "SETUID"]
+
+
+def network_name(installation: str) -> str:
+    """One for all gateways of an installation: an engine has room for thirty."""
+    return f"zerverless-{installation}-egress"
+
+
+def check(network: str) -> None:
+    """FunctionFailed where a function may not have the network its manifest says."""
+    if network == EGRESS and not settings.ZERVERLESS_EGRESS:
+        raise FunctionFailed(
+            "Its manifest says network: egress, and that is switched off on this "
+            "installation (ZERVERLESS_EGRESS)."
+        )
+
+
+def widen(config: dict[str, Any], network: str, resolvers: list[str]) -> None:
+    """Turn the config of a sandbox's container into that of one with a way out.
+
+    Root until the guard is in place, then whom the config named: the directory of the
+    socket is for nobody else.
+    """
+    config["User"] = "0:0"
+    config["Cmd"] += [str(os.getuid()), str(os.getgid()), *resolvers]
+    config["HostConfig"] |= {"NetworkMode": network, "CapAdd": _CAPABILITIES}
+
+
+def resolvers(container: str) -> list[str]:
+    """The name servers the engine gives its containers, from one on no network.
+
+    The engine asks them from within a function's network, so the guard has to let
+    lookups through although most of them have private addresses.
+    """
+    archive = engine.archive_of(container, _RESOLV_CONF)
+    content = None if archive is None else files.first_of(archive)
+    if content is None:
+        raise ContainerEngineError("Docker does not tell its name servers.")
+    return name_servers(content.decode("ascii", "replace"))
+
+
+def name_servers(resolv_conf: str) -> list[str]:
+    """The IPv4 addresses of a resolv.conf; there is no IPv6 in the network."""
+    named = re.findall(r"(?m)^\s*nameserver\s+([0-9.]+)\s*$", resolv_conf)
+    return [one for one in named if _is_address(one)][:_RESOLVERS_MAX]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return not IPv4Address(text).is_loopback
+    except ValueError:
+        return False
+
+
+def why_no_guard(code: int) -> str:
+    """What the exit code of a door says about its guard; "" when nothing."""
+    error = code - _NO_GUARD
+    if error <= 0 or code in _SIGNALS:
+        return ""
+    return (
+        "The guard of a function with network: egress could not be put in place "
+        f"(nftables: {os.strerror(error)})."
+    )
