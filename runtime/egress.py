@@ -8,9 +8,11 @@ is private cannot.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -31,6 +33,15 @@ _CAPABILITIES = ["NET_ADMIN", "SETGID", "SETUID"]
 def network_name(installation: str) -> str:
     """One for all gateways of an installation: an engine has room for thirty."""
     return f"zerverless-{installation}-egress"
+
+
+def ensure_network(name: str, shared: Path) -> None:
+    """Make it where it is missing: one process at a time, `shared` being a directory
+    of them all. Docker looks for the name without a lock, and of two at once it makes
+    two networks, whose name then is ambiguous."""
+    with (shared / "egress.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        engine.ensure_network(name, internal=False)
 
 
 def check(network: str) -> None:

@@ -189,7 +189,8 @@ class Sandboxes:
         if self._resolvers is None:
             self._resolvers = await self._ask_resolvers()
         self._has_out = True
-        await threads.run(engine.ensure_network, self._out, internal=False)
+        shared = self._doors.directory.parent
+        await threads.run(egress.ensure_network, self._out, shared)
         egress.widen(config, self._out, self._resolvers)
 
     async def _ask_resolvers(self) -> list[str]:

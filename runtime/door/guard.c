@@ -66,6 +66,18 @@ static void reject_all_but_ipv4(void)
     end_rule(made);
 }
 
+/* An address in an option (source routing) would be where the packet really goes: a header
+ * is of the 20 bytes that every rule below looks at, or it does not leave. */
+static void reject_options(void)
+{
+    uint8_t plain = 4 << 4 | 20 / 4;
+    struct rule made = rule("output");
+    load_bytes(NFT_PAYLOAD_NETWORK_HEADER, 0, sizeof plain);
+    compare(NFT_CMP_NEQ, &plain, sizeof plain);
+    reject();
+    end_rule(made);
+}
+
 static void load_destination(void) { load_bytes(NFT_PAYLOAD_NETWORK_HEADER, 16, 4); }
 
 static void accept_lookups(uint32_t resolver, uint8_t protocol)
@@ -134,6 +146,7 @@ int guard(char *const *resolvers)
     drop_what_was_not_asked_for();
     accept_loopback("output", NFT_META_OIF);
     reject_all_but_ipv4();
+    reject_options();
     for (; *resolvers; resolvers++) {
         struct in_addr address;
         if (inet_pton(AF_INET, *resolvers, &address) != 1)

@@ -99,10 +99,11 @@ def test_it_reaches_the_internet_and_nothing_private(
                 REACHED
             )
         host, port = private
-        for how in ("tcp", "bound", "udp", "shout"):
+        for how in ("tcp", "bound", "udp", "shout", "routed"):
             said = await ask(instance, f"/{how}/{host}/{port}")
             assert said in NOT_REACHED, how
-        assert await ask(instance, f"/tcp/{host}/{port}") == NO_WAY
+        for how in ("tcp", "routed"):
+            assert await ask(instance, f"/{how}/{host}/{port}") == NO_WAY
 
     with_probe(run, "egress")
 
@@ -181,9 +182,22 @@ def test_dockers_name_server_answers_it() -> None:
 
     async def run(instance: Instance) -> None:
         sandbox = await sandbox_of(instance)
-        place = await place_of(sandbox)
-        assert await ask(instance, f"/name/{sandbox}") == place["IPAddress"]
+        place, number = await place_of(sandbox), await inspect(sandbox, ".Id")
+        assert await ask(instance, f"/name/{number[:12]}") == place["IPAddress"]
         assert await ask(instance, "/name/localhost") == "127.0.0.1"
+
+    with_probe(run, "egress")
+
+
+def test_names_of_the_world_are_asked_where_the_machine_asks() -> None:
+    """That there is no such name is an answer; where nobody can be asked it is a
+    "temporary failure"."""
+    with pytest.raises(socket.gaierror) as here:
+        socket.gethostbyname("zerverless.invalid")
+
+    async def run(instance: Instance) -> None:
+        said = await ask(instance, "/name/zerverless.invalid")
+        assert said == f"gaierror: {here.value}"
 
     with_probe(run, "egress")
 
