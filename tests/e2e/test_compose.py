@@ -200,11 +200,17 @@ spec:
   source: {repoURL: file:///data/server, branch: main}
   functions:
     - {path: /server, runtime: docker, dockerfile: ./Dockerfile, context: ., port: 8080}
+    - {path: /out, runtime: docker, dockerfile: ./Out, context: ., port: 8080,
+       network: egress}
 YAML
 cat >Dockerfile <<'DOCKERFILE'
 FROM busybox
 COPY index.html /www/
 CMD exec httpd -f -p $PORT -h /www
+DOCKERFILE
+cat >Out <<'DOCKERFILE'
+FROM busybox
+CMD nslookup docker >/tmp/index.html; exec httpd -f -p $PORT -h /tmp
 DOCKERFILE
 echo served >index.html
 git add . && git -c user.name=x -c user.email=x@localhost commit -q -m server
@@ -213,12 +219,18 @@ python manage.py add_application --namespace demo --repo file://$OLDPWD --sync
 """
 
 
+@pytest.fixture(scope="module")
+def servers(installation: Installation) -> None:
+    """Two server functions, /demo/server and, with a way out, /demo/out."""
+    done = installation.inside("worker", "sh", "-ec", SERVER)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("servers")
 def test_server_function_is_reached_through_its_sandbox(
     installation: Installation,
 ) -> None:
     """Through a socket in the one directory that both engine and platform see."""
-    done = installation.inside("worker", "sh", "-ec", SERVER)
-    assert done.returncode == 0, done.stderr
     url = f"{installation.url}/demo/server"
 
     until("the server answers", lambda: answers(url))
@@ -229,6 +241,17 @@ def test_server_function_is_reached_through_its_sandbox(
     mode = ("inspect", "-f", "{{.HostConfig.NetworkMode}}", server)
     network = installation.inside("docker", *ENGINE, *mode).stdout
     assert network.startswith("container:")
+
+
+@pytest.mark.usefixtures("servers")
+def test_function_with_a_way_out_can_look_up_names(installation: Installation) -> None:
+    """It asks Docker, which asks the relay on the bridge: the guard lets just that out."""
+    url = f"{installation.url}/demo/out"
+
+    until("the server answers", lambda: answers(url))
+
+    address = installation.inside("docker", "hostname", "-i").stdout.strip()
+    assert address in request(url).text
 
 
 def test_dashboard_is_reached_through_the_gateway(installation: Installation) -> None:
