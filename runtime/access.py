@@ -42,14 +42,12 @@ def put(
     """Queue a line; `notes` are further JSON members, each after a comma."""
     if not _threads:
         return
-    now = time.time()
+    now = int(time.time() * 1000)
     if _is_text[0]:
         _waiting.append(_text(now, method, raw_path, status))
         return
     _waiting.append(
-        f'{{"time": "{_second(int(now))}.{int(now * 1000) % 1000:03}Z", '
-        f'"level": "INFO", "logger": "zerverless.access", '
-        f"{_request(method, raw_path)}, "
+        f"{_begun(now)}{_request(method, raw_path)}, "
         f'"status": {status}, "request_id": "{request_id}", '
         f'"duration_ms": {seconds * 1000:.3f}, "response_bytes": {size}{notes}}}\n'
     )
@@ -60,15 +58,20 @@ def members(facts: dict[str, str]) -> str:
     return "".join(f", {quoted(name)}: {quoted(text)}" for name, text in facts.items())
 
 
-def _text(now: float, method: str, raw_path: bytes, status: int) -> str:
-    clock = time.strftime("%H:%M:%S", time.localtime(now))
+def _text(now: int, method: str, raw_path: bytes, status: int) -> str:
+    clock = time.strftime("%H:%M:%S", time.localtime(now / 1000))
     path = redact(raw_path.decode("latin-1"))
     return f"{clock} INFO    zerverless.access  {method} {path} {status}\n"
 
 
 @lru_cache(maxsize=4)
-def _second(now: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+def _begun(now: int) -> str:
+    """Every line begins so in this millisecond."""
+    clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now / 1000))
+    return (
+        f'{{"time": "{clock}.{now % 1000:03}Z", '
+        '"level": "INFO", "logger": "zerverless.access", '
+    )
 
 
 @lru_cache(maxsize=1024)

@@ -112,9 +112,6 @@ class Exchange(Reply):
         """Whether more of the body has come than is wanted in memory."""
         return self._buffered > BODY_HIGH
 
-    def news(self) -> None:
-        self.on_news()
-
     def truncated(self) -> None:
         """No more of the body will come, and its end is missing."""
         self.is_truncated = True
@@ -272,14 +269,15 @@ class Exchange(Reply):
         """Add to the access line."""
         self.notes += access.members(facts)
 
-    def log(self) -> None:
-        """One access line: what came, what went, how long it took."""
+    def log(self, ended: float = 0.0) -> None:
+        """One access line: what came, what went, how long it took, until now or a
+        moment ago (`perf_counter`)."""
         access.put(
             self.method,
             self.raw_path,
             self.request_id,
             self.status,
-            perf_counter() - self.started,
+            (ended or perf_counter()) - self.started,
             self.sent,
             self.notes,
         )

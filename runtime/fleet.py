@@ -91,7 +91,7 @@ class Fleet:
 
     def acquire(self) -> Instance | None:
         """The instance with most room, a slot of it taken; None: one has to wait."""
-        return None if self.line else self._take()
+        return None if self.line.tickets else self._take()
 
     def _take(self) -> Instance | None:
         found, least = None, self.slots

@@ -34,7 +34,7 @@ _READ = (
 _UPGRADE = b"connection: upgrade\r\nupgrade: websocket\r\n"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Place:
     """A path as a server function sees it: its own prefix taken off."""
 
@@ -43,6 +43,7 @@ class Place:
     prefix: bytes  # the header line X-Forwarded-Prefix
     marks: bytes  # the answer's header lines that say whose it is
     members: str  # the same for the access line
+    methods: tuple[str, ...]  # that the function takes
     answers: AnswerLines = field(default_factory=AnswerLines)
 
     @classmethod
@@ -61,12 +62,12 @@ class Place:
         """The same place of another deployment of the function."""
         if route is self.route:
             return self
-        marks, members = _identity(route)
-        return replace(self, route=route, marks=marks, members=members)
+        marks, members, methods = _identity(route)
+        return replace(self, route=route, marks=marks, members=members, methods=methods)
 
 
-def _identity(route: Route) -> tuple[bytes, str]:
-    """Header lines and log members that say whose an answer is."""
+def _identity(route: Route) -> tuple[bytes, str, tuple[str, ...]]:
+    """Header lines and log members that say whose an answer is, and its methods."""
     named = function_headers.identify(route)
     marks = "".join(f"{name}: {value}\r\n" for name, value in named)
     facts = {
@@ -74,15 +75,8 @@ def _identity(route: Route) -> tuple[bytes, str]:
         "function": route.path,
         "revision": f"v{route.number}",
     }
-    return marks.encode("latin-1"), access.members(facts)
-
-
-@dataclass(slots=True)
-class Head:
-    """A request's head on its way to a function. `length` None: it comes in chunks."""
-
-    data: bytes
-    length: int | None
+    methods = http_request.methods(route.config.methods)
+    return marks.encode("latin-1"), access.members(facts), methods
 
 
 @dataclass(slots=True)
@@ -96,22 +90,49 @@ class Passed:
     is_traced: bool = False
 
 
-def request_head(exchange: Exchange, place: Place) -> Head:
-    """The head to send; raises the BadRequest family."""
+@dataclass(slots=True)
+class Start:
+    """Of a request's head, all that stays the same where it is repeated."""
+
+    data: bytes
+    length: int | None  # of its body; None: it comes in chunks
+
+
+def request_head(exchange: Exchange, place: Place) -> tuple[bytes, int | None]:
+    """The head to send, and the length of the body, None where it comes in chunks;
+    raises the BadRequest family."""
     memory = exchange.connection.memory
-    # A client mostly repeats itself: its headers are looked at once.
-    if memory.headers == exchange.raw_headers and exchange.http_version == "1.1":
-        passed = memory.passed
-    else:
-        passed = _pass(exchange)
-        if exchange.http_version == "1.1":  # others need less, a Host for one
-            memory.headers, memory.passed = exchange.raw_headers, passed
+    said = (exchange.http_version, exchange.raw_headers)
+    if memory.said != said:
+        memory.passed = _pass(exchange)
+        memory.said, memory.asked = said, None
+    asked = (place, exchange.method, exchange.raw_query, exchange.asks_upgrade)
+    if memory.asked != asked:
+        memory.start = _start(exchange, place, memory.passed)
+        memory.asked = asked
+    passed, start = memory.passed, memory.start
+    own = exchange.id.encode("ascii")
     if passed.request_id:
         exchange.request_id = passed.request_id
-    method = exchange.method
+    if passed.is_traced:
+        given = exchange.request_id.encode("ascii")
+        data = b"%bx-request-id: %b\r\n\r\n" % (start.data, given)
+    else:
+        # W3C Trace Context: version, trace, span, not sampled.
+        data = b"%bx-request-id: %b\r\ntraceparent: 00-%b-%b-00\r\n\r\n" % (
+            start.data,
+            passed.request_id.encode("ascii") or own,
+            own,
+            own[:16],
+        )
+    return data, start.length
+
+
+def _start(exchange: Exchange, place: Place, passed: Passed) -> Start:
+    """Raises BadRequest and BodyTooLarge."""
+    method, query = exchange.method, exchange.raw_query
     length = _body_length(passed.length, passed.coding)
-    query = exchange.raw_query
-    data = b"%b %b%b%b HTTP/1.1\r\n%b%b%b%b%b\r\n" % (
+    data = b"%b %b%b%b HTTP/1.1\r\n%b%b%b%b" % (
         method.encode("ascii"),
         place.target,
         b"?" if query else b"",
@@ -119,10 +140,9 @@ def request_head(exchange: Exchange, place: Place) -> Head:
         passed.lines,
         _framing(method, length),
         place.prefix,
-        _trace_lines(exchange, traced=passed.is_traced),
         _UPGRADE if exchange.asks_upgrade else b"",
     )
-    return Head(data, length)
+    return Start(data, length)
 
 
 def _pass(exchange: Exchange) -> Passed:
@@ -195,19 +215,6 @@ def _origin_lines(exchange: Exchange, host: bytes) -> bytes:
         f"x-forwarded-host: {asked}\r\n"
         f"x-forwarded-proto: {scheme}\r\n"
     ).encode("latin-1")
-
-
-def _trace_lines(exchange: Exchange, *, traced: bool) -> bytes:
-    request_id = exchange.request_id.encode("ascii")
-    if traced:
-        return b"x-request-id: %b\r\n" % request_id
-    own = exchange.id.encode("ascii")
-    # W3C Trace Context: version, trace, span, not sampled.
-    return b"x-request-id: %b\r\ntraceparent: 00-%b-%b-00\r\n" % (
-        request_id,
-        own,
-        own[:16],
-    )
 
 
 def _cookie_line(value: bytes) -> bytes:

@@ -108,13 +108,13 @@ class Functions:
         """What became of a request to a server function."""
         exchange, place, error = relay.exchange, relay.place, relay.error
         route = place.route
+        ended = time.perf_counter()
         # A stream has answered when it begins, however long it goes on.
-        ended = relay.streams_since or time.perf_counter()
-        seconds = ended - exchange.started
+        seconds = (relay.streams_since or ended) - exchange.started
         self.traffic.observe(
             route, exchange.status, seconds, error.code if error else ""
         )
-        if self._sampler.wants(route.function_id, exchange.status):
+        if self._sampler.wants(route.function_id, exchange.status, ended):
             self._recorder.put(relayed_row(relay, timezone.now(), seconds))
         exchange.notes += f'{place.members}, "invocation_id": "{exchange.id}"'
-        exchange.log()
+        exchange.log(ended)

@@ -251,21 +251,26 @@ def body_too_large() -> BodyTooLarge:
     )
 
 
-def check_method(method: str, allowed: tuple[str, ...] = ()) -> None:
-    """Refuse a method no function gets, or one the manifest does not list.
+def methods(allowed: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The methods a function takes that lists these in its manifest, all for none.
 
-    A function that lists GET answers HEAD too (RFC 9110 section 9.3.2).
+    One that lists GET answers HEAD too (RFC 9110 section 9.3.2).
     """
-    accepted = allowed or METHODS
-    if "GET" in accepted and "HEAD" not in accepted:
-        accepted = (*accepted, "HEAD")
-    if method not in METHODS or method not in accepted:
+    accepted = tuple(method for method in allowed or METHODS if method in METHODS)
+    heads = "GET" in accepted and "HEAD" not in accepted
+    return (*accepted, "HEAD") if heads else accepted
+
+
+def check_method(method: str, allowed: tuple[str, ...] = ()) -> None:
+    """Refuse a method no function gets, or one the manifest does not list."""
+    accepted = methods(allowed)
+    if method not in accepted:
         raise MethodNotAllowed("This method is not allowed here.", accepted)
 
 
 def new_id() -> str:
     """A fresh invocation id: 32 hexadecimal digits. Names a request, guards nothing."""
-    return f"{getrandbits(128):032x}"
+    return getrandbits(128).to_bytes(16, "big").hex()
 
 
 def request_id(raw: RawHeaders, otherwise: str) -> str:

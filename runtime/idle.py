@@ -47,10 +47,10 @@ class IdleConnections:
             connection.abort()
         return None
 
-    def keep(self, connection: UpstreamConnection) -> None:
+    def keep(self, connection: UpstreamConnection, now: float = 0.0) -> None:
         """Put a connection aside whose answer was read to its end."""
         if len(self._connections) < MOST:
-            connection.idle_since = monotonic()
+            connection.idle_since = now or monotonic()
             self._connections.append(connection)
         else:
             connection.abort()

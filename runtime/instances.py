@@ -65,7 +65,12 @@ class Instances:
         return await self._fleet_for(route).wait()
 
     def release(
-        self, instance: Instance, *, broken: bool = False, answered: bool | None = None
+        self,
+        instance: Instance,
+        *,
+        broken: bool = False,
+        answered: bool | None = None,
+        now: float = 0.0,
     ) -> None:
         """Give a slot back. `answered`: whether the request got any answer in time,
         None if it was never sent. A broken instance gets no more requests; nor does
@@ -75,7 +80,7 @@ class Instances:
         elif answered is False:
             instance.silent += 1
             broken = broken or instance.silent >= WEDGED
-        instance.last_used = monotonic()
+        instance.last_used = now or monotonic()
         if broken:
             instance.fleet.discard(instance)
         self.give_back(instance)
@@ -85,7 +90,7 @@ class Instances:
         instance.in_flight -= 1
         if instance.state is InstanceState.ENDING:
             self.leaving.released(instance)
-        elif instance.fleet.line:
+        elif instance.fleet.line.tickets:
             instance.fleet.balance()
         elif self._hungry and not instance.in_flight:
             self._feed()

@@ -25,37 +25,37 @@ class Line:
     ) -> None:
         self.too_late = too_late
         self.give_back = give_back
-        self._tickets: deque[Ticket] = deque()
+        self.tickets: deque[Ticket] = deque()  # asked of by every warm request
 
     def __len__(self) -> int:
-        return len(self._tickets)
+        return len(self.tickets)
 
     def join(self) -> Ticket:
         """A place at the end of the line."""
         ticket = Ticket(self)
-        self._tickets.append(ticket)
+        self.tickets.append(ticket)
         return ticket
 
     def serve(self, instance: Instance) -> None:
         """Hand a slot, taken already, to the first in line. There must be one."""
-        self._tickets.popleft().future.set_result(instance)
+        self.tickets.popleft().future.set_result(instance)
 
     def fail(self, error: InvocationError) -> None:
         """Send everybody away, each with a copy."""
-        while self._tickets:
+        while self.tickets:
             copy = error.again(error.retry_after)
-            self._tickets.popleft().future.set_exception(copy)
+            self.tickets.popleft().future.set_exception(copy)
 
     def move_to(self, other: Line) -> None:
         """Have everybody wait in another line, behind those who are there."""
-        for ticket in self._tickets:
+        for ticket in self.tickets:
             ticket.line = other
-        other._tickets += self._tickets
-        self._tickets.clear()
+        other.tickets += self.tickets
+        self.tickets.clear()
 
     def leave(self, ticket: Ticket) -> None:
         with suppress(ValueError):
-            self._tickets.remove(ticket)
+            self.tickets.remove(ticket)
 
 
 class Ticket:

@@ -18,7 +18,7 @@ from runtime.errors import (
     Unavailable,
 )
 from runtime.exchange import ClientGone, Exchange
-from runtime.forward import Head, Place
+from runtime.forward import Place
 from runtime.http_request import RawHeaders
 from runtime.instance import Instance
 from runtime.instances import Instances
@@ -41,7 +41,7 @@ class Observer(Protocol):
 class FunctionRelay(Relay):
     """A relay through one instance of a server function."""
 
-    __slots__ = ("cold", "instance", "place", "proxy")
+    __slots__ = ("cold", "instance", "place", "proxy", "queued")
 
     def __init__(
         self,
@@ -55,25 +55,25 @@ class FunctionRelay(Relay):
         self.proxy = proxy
         self.place = place
         self.instance = instance
-        self.cold = 0.0  # seconds this request waited for an instance to start
+        # Seconds this request waited: for its turn, and for an instance to start.
+        self.queued = self.cold = 0.0
 
-    @property
     def timing(self) -> bytes:
         """Server-Timing in milliseconds: waiting, starting, the function's answer."""
-        queue = self.started - self.exchange.started - self.cold
+        run = (perf_counter() - self.started) * 1000
+        if not self.queued:
+            return b"server-timing: queue;dur=0.0, cold;dur=0.0, fn;dur=%.1f\r\n" % run
         return b"server-timing: queue;dur=%.1f, cold;dur=%.1f, fn;dur=%.1f\r\n" % (
-            queue * 1000,
+            self.queued * 1000,
             self.cold * 1000,
-            (perf_counter() - self.started) * 1000,
+            run,
         )
 
     @property
     def phases(self) -> dict[str, float]:
         """For the invocation's row, in milliseconds."""
         return {
-            "queue": round(
-                (self.started - self.exchange.started - self.cold) * 1000, 3
-            ),
+            "queue": round(self.queued * 1000, 3),
             "cold": round(self.cold * 1000, 3),
             "run": round((perf_counter() - self.started) * 1000, 3),
         }
@@ -82,7 +82,7 @@ class FunctionRelay(Relay):
         place = self.place
         answers = place.answers
         answers.read(headers)
-        return answers.lines + place.marks + self.timing, answers.length
+        return answers.lines + place.marks + self.timing(), answers.length
 
     def failed(self, reason: str) -> None:
         if self.connection.is_lost and self.awaits_answer:
@@ -100,7 +100,7 @@ class FunctionRelay(Relay):
         forward.check_size(size)
 
     def marks(self) -> bytes:
-        return self.place.marks + self.timing
+        return self.place.marks + self.timing()
 
     def done(self) -> None:
         self.proxy.finished(self)
@@ -137,19 +137,21 @@ class Proxy:
             self._instances.release(instance)
             return False
         try:
-            head = forward.request_head(exchange, place)
+            head, length = forward.request_head(exchange, place)
         except InvocationError:
             instance.idle.keep(connection)
             self._instances.release(instance)
             raise
-        self._begin(FunctionRelay(self, exchange, place, instance, connection), head)
+        relay = FunctionRelay(self, exchange, place, instance, connection)
+        self._running.add(relay)
+        relay.begin(head, length)
         return True
 
     async def serve(self, exchange: Exchange, place: Place) -> None:
         """Pass a request on as soon as an instance has room; raises InvocationError
         and ClientGone. Returns when it is on its way."""
         # First, so that nothing is started for a request that will be refused.
-        head = forward.request_head(exchange, place)
+        head, length = forward.request_head(exchange, place)
         cold = 0.0
         for _ in range(ATTEMPTS):
             instance = self._instances.acquire(place.route)
@@ -178,7 +180,9 @@ class Proxy:
                 self, exchange, place.on(instance.route), instance, connection
             )
             relay.cold = cold
-            self._begin(relay, head)
+            relay.queued = relay.started - exchange.started - cold
+            self._running.add(relay)
+            relay.begin(head, length)
             return
         raise Unavailable("The function takes no connection. Try again in a moment.")
 
@@ -196,10 +200,6 @@ class Proxy:
                 waiting.cancel()
         raise ClientGone
 
-    def _begin(self, relay: FunctionRelay, head: Head) -> None:
-        self._running.add(relay)
-        relay.begin(head.data, head.length)
-
     def find_out(self, relay: FunctionRelay, reason: str) -> None:
         """Answer a request whose connection broke, with the function's end where that
         is why. Its caller, who may ask again at once, is let wait for the news: until
@@ -213,11 +213,11 @@ class Proxy:
     def finished(self, relay: FunctionRelay) -> None:
         """A relay is over: its connection and its slot are free again."""
         self._running.discard(relay)
-        instance = relay.instance
+        instance, now = relay.instance, monotonic()
         if relay.is_clean:
-            instance.idle.keep(relay.connection)
+            instance.idle.keep(relay.connection, now)
         answered = None if relay.was_cancelled else not relay.timed_out
-        self._instances.release(instance, answered=answered)
+        self._instances.release(instance, answered=answered, now=now)
         self._observe(relay)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import deque
 from datetime import datetime, timedelta
 from itertools import islice
@@ -91,11 +90,10 @@ class Sampler:
         self._second = 0
         self._taken: dict[tuple[int, bool], int] = {}
 
-    def wants(self, function_id: int, status: int) -> bool:
-        """Whether this one is kept."""
-        now = int(time.monotonic())
-        if now != self._second:
-            self._second = now
+    def wants(self, function_id: int, status: int, now: float) -> bool:
+        """Whether this one, that has ended `now`, is kept."""
+        if int(now) != self._second:
+            self._second = int(now)
             self._taken.clear()
         key = (function_id, status >= _FAILURE)
         taken = self._taken.get(key, 0)

@@ -116,21 +116,20 @@ class Reply:
             framing, self._chunked = b"transfer-encoding: chunked\r\n", True
         else:
             framing, self._keeps_alive = b"", False
+        persistence = b""
+        if self.connection.closes or not self._keeps_alive:
+            self.connection.closes = True
+            persistence = b"connection: close\r\n"
+        elif self.http_version != "1.1":
+            persistence = b"connection: keep-alive\r\n"
         return b"%b%b%b%bx-request-id: %b\r\n%b\r\n" % (
             _STATUS.get(status) or b"HTTP/1.1 %d \r\n" % status,
             lines,
             framing,
             self.date,
             self.request_id.encode("ascii"),
-            self._persistence(),
+            persistence,
         )
-
-    def _persistence(self) -> bytes:
-        connection = self.connection
-        if connection.closes or not self._keeps_alive:
-            connection.closes = True
-            return b"connection: close\r\n"
-        return b"" if self.http_version == "1.1" else b"connection: keep-alive\r\n"
 
     @property
     def _is_bodyless(self) -> bool:

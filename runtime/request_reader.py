@@ -38,13 +38,16 @@ _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class Memory:
-    """The last request's header lines, and what was made of them (runtime.forward)."""
+    """What the last request said, and what was made of it (runtime.forward): a client
+    mostly repeats itself."""
 
-    __slots__ = ("headers", "passed")
+    __slots__ = ("asked", "passed", "said", "start")
 
     def __init__(self) -> None:
-        self.headers: RawHeaders | None = None
+        self.said: tuple[str, RawHeaders] | None = None  # version and header lines
         self.passed: Any = None
+        self.asked: tuple[Any, ...] | None = None  # what else its head depends on
+        self.start: Any = None
 
 
 class RequestReader(ClientSocket):
@@ -88,7 +91,7 @@ class RequestReader(ClientSocket):
         self._parse(data)
         receiving = self._receiving
         if receiving is not None:
-            receiving.news()
+            receiving.on_news()
         self._next()
 
     def _parse(self, data: bytes) -> None:
@@ -138,7 +141,7 @@ class RequestReader(ClientSocket):
     def on_message_complete(self) -> None:
         if self._receiving is not None:
             self._receiving.is_whole = True
-            self._receiving.news()
+            self._receiving.on_news()
             self._receiving = None
             self._framing_bytes = 0
 

@@ -68,7 +68,8 @@ class Servers:
             return False
         if exchange.raw_query:
             http_request.check_characters(exchange.raw_path, exchange.raw_query)
-        http_request.check_method(exchange.method, place.route.config.methods)
+        if exchange.method not in place.methods:
+            http_request.check_method(exchange.method, place.methods)
         return self.proxy.serve_now(exchange, place)
 
     def place(self, raw_path: bytes) -> Place | None:

@@ -245,7 +245,7 @@ def test_server_function_is_reached_through_its_sandbox(
 
 @pytest.mark.usefixtures("servers")
 def test_function_with_a_way_out_can_look_up_names(installation: Installation) -> None:
-    """It asks Docker, which asks the relay on the bridge: the guard lets just that out."""
+    """It asks Docker, which asks the relay on the bridge: no more is let out."""
     url = f"{installation.url}/demo/out"
 
     until("the server answers", lambda: answers(url))
