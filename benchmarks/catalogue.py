@@ -56,6 +56,7 @@ MEASUREMENTS = (
         "Starting and resuming a server function",
         cold_server=cold.static,
         cold_server_python=cold.python,
+        cold_server_egress=cold.egress,
         resume=cold.resume,
     ),
     Measurement(

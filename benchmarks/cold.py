@@ -38,16 +38,25 @@ def python(bench: Bench) -> Iterator[Figure]:
     yield _cold(bench, "cold_server_python", "Python", PYTHON)
 
 
-def _cold(bench: Bench, name: str, kind: str, files: Files) -> Figure:
-    function = bench.platform.deploy(name.replace("_", "-"), files, _ONCE)
+def egress(bench: Bench) -> Iterator[Figure]:
+    """The static server with a way out, against a container that has one."""
+    files = bench.static("server")
+    yield _cold(bench, "cold_server_egress", "static", files, network="bridge")
+
+
+def _cold(
+    bench: Bench, name: str, kind: str, files: Files, *, network: str = "none"
+) -> Figure:
+    keys = _ONCE if network == "none" else f"{_ONCE}, network: egress"
+    function = bench.platform.deploy(name.replace("_", "-"), files, keys)
     ours, reference = alternate(
         bench.runs,
         lambda: _first_answer(bench.platform, function),
-        lambda: _bare_start(function.image),
+        lambda: _bare_start(function.image, network),
     )
     about = (
         f"first answer of a {kind} server function, from no instance; "
-        "Docker's API: create, start on none, until the server answers"
+        f"Docker's API: create, start on {network}, until the server answers"
     )
     return Figure(name, "ms", about, ours, reference)
 
@@ -58,7 +67,7 @@ def _first_answer(platform: Platform, function: Deployed) -> float:
     return milliseconds(lambda: platform.get(function.path))
 
 
-def _bare_start(image: str) -> float:
+def _bare_start(image: str, network: str) -> float:
     """Create, start, and ask the server through a unix socket until it answers."""
     engine = bare.Engine()
     folder = Path(tempfile.mkdtemp(prefix="zb"))
@@ -66,7 +75,7 @@ def _bare_start(image: str) -> float:
     socket = folder / "s"
     began = time.perf_counter()
     binds = [f"{folder}:/run/s"]
-    container = engine.create(image, Cmd=["/run/s/s"], Binds=binds)
+    container = engine.create(image, Cmd=["/run/s/s"], Binds=binds, NetworkMode=network)
     try:
         engine.start(container)
         until(lambda: answers("http://localhost/", socket), every=0.001)

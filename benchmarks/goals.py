@@ -52,6 +52,7 @@ GOALS = {
     "body_100mb_down": at_least(0.5),
     "cold_server": at_most(1.3),
     "cold_server_python": at_most(1.3),
+    "cold_server_egress": at_most(1.3),
     "resume": at_most(25, "ours"),
     "scale_1_to_4": at_most(0, "ours"),
     "routes_10000": at_most(1.1),

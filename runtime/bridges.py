@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from runtime import engine, removal, threads
-from runtime.egress import EGRESS
+from runtime.egress import EGRESS, NONE
 from runtime.errors import ContainerEngineError, FunctionFailed
 from runtime.ways import NotListening, WayLost
 
@@ -44,7 +44,7 @@ class Bridges:
                 "(ZERVERLESS_DOORS_DIR) nor is it on this machine."
             )
 
-    async def take(self, name: str, network: str = "none") -> Bridge:
+    async def take(self, name: str, network: str = NONE) -> Bridge:
         if network == EGRESS:  # without a door there is no guard
             raise FunctionFailed(
                 "There is no network: egress on this machine: it takes a sandbox, and "

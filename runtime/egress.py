@@ -20,7 +20,7 @@ from django.conf import settings
 from runtime import engine, files
 from runtime.errors import ContainerEngineError, FunctionFailed
 
-EGRESS = "egress"
+NONE, EGRESS = "none", "egress"  # as the manifest calls them
 _RESOLV_CONF = "/etc/resolv.conf"
 _RESOLVERS_MAX = 8
 _NO_GUARD = 60  # runtime/door/filter.h

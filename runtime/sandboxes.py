@@ -1,18 +1,16 @@
 """Sandboxes: the containers whose network namespace a server function joins.
 
 A namespace with nothing but `lo`, and our door in it. Starting one takes as long as
-starting a function, so a few wait ready; each is used for one instance. One with a way
-out (runtime/egress.py) is started when it is asked for.
+starting a function, so a few wait ready; each is used for one instance. Those with a
+way out (runtime/egress.py) wait from the first time that one was asked for.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 import os
 import secrets
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -21,8 +19,8 @@ from typing import Any
 
 from django.conf import settings
 
-from applications.errors import ZerverlessError
 from runtime import egress, engine, files, recipe, removal, threads
+from runtime.ahead import Ahead
 from runtime.deaths import LABEL, Deaths
 from runtime.doors import MOUNT, SOCKET, Door, Doors
 from runtime.errors import ContainerEngineError, ContainerRefused, ImageMissing
@@ -31,9 +29,6 @@ from runtime.ways import WayLost
 PROGRAM = settings.BASE_DIR / "runtime" / "door" / "door"
 _MEMORY = 8 << 20  # the least an engine takes is 6 MiB; the door needs less than one
 _ARRIVAL_SECONDS = 10.0
-# The start that one was taken for comes first: beside it another takes as long again.
-_REST_SECONDS = 0.5
-_AGAIN_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -71,13 +66,14 @@ class Sandboxes:
         self._owner = owner
         self._doors = Doors(directory)
         self._deaths = deaths
-        self._ahead = ahead
-        self._ready: deque[Sandbox] = deque()
-        self._filling: asyncio.Task[None] | None = None
+        self._ahead = {
+            network: Ahead(partial(self._start, network), ahead)
+            for network in (egress.NONE, egress.EGRESS)
+        }
         self._image = ""
         self._resolvers: list[str] | None = None
         self._out = egress.network_name(owner.partition("-")[0])
-        self._is_stopped = self._has_out = False
+        self._has_out = False
 
     async def open(self) -> None:
         """Listen, and see that a sandbox reaches us; it will be the first one taken.
@@ -85,26 +81,21 @@ class Sandboxes:
         Raises OSError, NoDoor, WayLost and ContainerEngineError.
         """
         self._doors.start()
-        self._put_ready(await self._start())
-        self._refill()
+        ahead = self._ahead[egress.NONE]
+        ahead.put(await self._start(egress.NONE))
+        ahead.refill()
 
-    async def take(self, name: str, network: str = "none") -> Sandbox:
+    async def take(self, name: str, network: str = egress.NONE) -> Sandbox:
         """A sandbox of one's own, at once if one waits."""
-        if network == egress.EGRESS:
-            return await self._start(network)
-        ready = self._ready.popleft() if self._ready else None
-        sandbox = ready or await self._start()
-        self._refill()
+        ahead = self._ahead[network]
+        sandbox = ahead.take() or await self._start(network)
+        ahead.refill()
         return sandbox
 
     async def stop(self) -> None:
         """Discard those that wait; all doors close."""
-        self._is_stopped = True
-        if self._filling is not None:
-            self._filling.cancel()
-            await asyncio.wait([self._filling])
-        while self._ready:
-            self._ready.popleft().discard()
+        for ahead in self._ahead.values():
+            await ahead.stop()
         self._doors.stop()
         if self._has_out:
             await threads.run(self._remove_network)
@@ -117,36 +108,7 @@ class Sandboxes:
         except ContainerEngineError as error:
             log.warning("network %s stays for now: %s", self._out, error)
 
-    def _put_ready(self, sandbox: Sandbox) -> None:
-        self._ready.append(sandbox)
-        sandbox.when_lost(partial(self._lost, sandbox))
-
-    def _lost(self, sandbox: Sandbox) -> None:
-        """One that waited has ended; another takes its place."""
-        if sandbox in self._ready:
-            self._ready.remove(sandbox)
-            sandbox.discard()
-            self._refill()
-
-    def _refill(self) -> None:
-        """Start what is missing, in the background and one after the other."""
-        lacks = len(self._ready) < self._ahead and not self._is_stopped
-        if lacks and (self._filling is None or self._filling.done()):
-            self._filling = asyncio.get_running_loop().create_task(self._fill())
-
-    async def _fill(self) -> None:
-        await asyncio.sleep(_REST_SECONDS)
-        has_failed = False
-        while len(self._ready) < self._ahead:
-            try:
-                self._put_ready(await self._start())
-            except ZerverlessError as error:
-                if not has_failed:  # once, not every few seconds
-                    log.warning("no sandbox is started ahead: %s", error)
-                has_failed = True
-                await asyncio.sleep(_AGAIN_SECONDS)
-
-    async def _start(self, network: str = "none") -> Sandbox:
+    async def _start(self, network: str) -> Sandbox:
         """With a second try: a sandbox is ours, and what fails is mostly gone then. The
         image or the network was removed, or the engine called a container dead before
         it ran."""
@@ -195,14 +157,12 @@ class Sandboxes:
 
     async def _ask_resolvers(self) -> list[str]:
         """Once: the sandbox that is looked at has nothing to do yet."""
-        plain = self._ready.popleft() if self._ready else await self._start()
+        ahead = self._ahead[egress.NONE]
+        plain = ahead.take() or await self._start(egress.NONE)
         try:
             return await threads.run(egress.resolvers, plain.name)
         finally:
-            if plain.door.is_lost or self._is_stopped:
-                plain.discard()
-            else:
-                self._put_ready(plain)
+            ahead.put(plain)
 
     def _never_came(self, token: str, code: int) -> None:
         why = egress.why_no_guard(code)

@@ -385,6 +385,33 @@ def test_the_network_is_made_again_when_somebody_removes_it() -> None:
     with_starter(run)
 
 
+def test_from_the_second_time_on_one_waits_already() -> None:
+    """Docker takes long to put a container on a bridge."""
+
+    async def run(starter: Starter) -> None:
+        installation = starter.owner.partition("-")[0]
+
+        def out() -> set[str]:
+            return set(docker(*_members(egress.network_name(installation))).split())
+
+        first = await starter.start(probe())
+        used = await sandbox_of(first)
+        async with asyncio.timeout(20):
+            while not (waiting := await asyncio.to_thread(out) - {used}):
+                await asyncio.sleep(0.1)
+        second = await starter.start(probe())
+        assert {await sandbox_of(second)} == waiting
+        assert await ask(second, "/tcp/10.77.3.1/80") == NO_WAY
+        await asyncio.gather(*(one.stop(grace=0) for one in (first, second)))
+
+    with_starter(run, ahead=1)
+
+
+def _members(network: str) -> tuple[str, ...]:
+    ids = ("--no-trunc", "--format", "{{.ID}}")
+    return ("ps", "--filter", f"network={network}", *ids)
+
+
 def test_a_start_nobody_waits_for_any_more_leaves_nothing() -> None:
     async def run(starter: Starter) -> None:
         for milliseconds in range(0, 700, 100):
