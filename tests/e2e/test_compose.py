@@ -208,9 +208,9 @@ FROM busybox
 COPY index.html /www/
 CMD exec httpd -f -p $PORT -h /www
 DOCKERFILE
-cat >Out <<'DOCKERFILE'
+cat >Out <<DOCKERFILE
 FROM busybox
-CMD nslookup docker >/tmp/index.html; exec httpd -f -p $PORT -h /tmp
+CMD nslookup docker.$NETWORK >/tmp/index.html; exec httpd -f -p \\$PORT -h /tmp
 DOCKERFILE
 echo served >index.html
 git add . && git -c user.name=x -c user.email=x@localhost commit -q -m server
@@ -222,7 +222,8 @@ python manage.py add_application --namespace demo --repo file://$OLDPWD --sync
 @pytest.fixture(scope="module")
 def servers(installation: Installation) -> None:
     """Two server functions, /demo/server and, with a way out, /demo/out."""
-    done = installation.inside("worker", "sh", "-ec", SERVER)
+    network = f"NETWORK={installation.project}_engine"
+    done = installation.inside("worker", "env", network, "sh", "-ec", SERVER)
     assert done.returncode == 0, done.stderr
 
 
