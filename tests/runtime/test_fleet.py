@@ -56,7 +56,7 @@ async def test_the_one_with_most_room_is_taken(crew: Crew) -> None:
 async def test_as_many_start_as_the_demand_wants_and_no_more_than_allowed(
     crew: Crew,
 ) -> None:
-    crew.seconds = 0.05
+    crew.seconds = 0.3
     waiting = [begin(crew.instances.wait(server(max_instances=3))) for _ in range(5)]
     await crew.settle()
     assert crew.instances.fleets[1].starting == 3, "five requests, two at once"
@@ -315,11 +315,11 @@ async def rest(crew: Crew, number: int = 1) -> None:
 async def test_quiet_ones_are_paused_and_a_request_wakes_one(
     crew: Crew, settings: Any
 ) -> None:
-    settings.ZERVERLESS_PAUSE_AFTER = 0.02
+    settings.ZERVERLESS_PAUSE_AFTER = 0.3
     route = server()
     instance = await crew.instances.wait(route)
     states = []
-    for seconds in (0.03, 0, 0.03):
+    for seconds in (0.35, 0, 0.35):
         await asyncio.sleep(seconds)
         await rest(crew)
         states.append(instance.state.value)
@@ -501,7 +501,7 @@ async def test_an_older_route_leads_to_what_answers_now(crew: Crew) -> None:
 @with_crew
 async def test_stopping_ends_all_of_it_and_sends_away_who_waits(crew: Crew) -> None:
     busy = await crew.instances.wait(server(1, concurrency=1, max_instances=1))
-    crew.seconds = 0.05
+    crew.seconds = 0.3
     waiting = [begin(crew.instances.wait(server(number))) for number in (1, 2)]
     await crew.settle()
     await crew.instances.stop()
