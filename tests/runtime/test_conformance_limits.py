@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.fixtures.conformance import OK, Front, deploy_scripted
+from tests.fixtures.conformance import OK, Front, deploy_scripted, nginx
 from tests.fixtures.gateway import Gateway, StartGateway
 from tests.fixtures.raw_http import Arrived, RawAnswer, RawClient
 
@@ -52,9 +52,23 @@ def gateway(start_gateway: StartGateway) -> Iterator[Gateway]:
     assert gateway.stop() == 0
 
 
+@pytest.fixture(scope="module")
+def fronts(gateway: Gateway) -> Iterator[dict[str, Front]]:
+    with nginx(gateway) as port:
+        ports = {"direct": gateway.port, "nginx": port}
+        yield {name: Front(name, ports[name], gateway) for name in ports}
+
+
+@pytest.fixture(params=["direct", "nginx"])
+def front(request: pytest.FixtureRequest, fronts: dict[str, Front]) -> Front:
+    """Each of the two, in turn."""
+    return fronts[request.param]
+
+
 @pytest.fixture
-def front(gateway: Gateway) -> Front:
-    return Front("direct", gateway.port, gateway)
+def direct(fronts: dict[str, Front]) -> Front:
+    """For what nginx sees to by itself, with clocks of its own: see docs/http.md."""
+    return fronts["direct"]
 
 
 def get(path: bytes = b"/alice/server", lines: bytes = b"") -> bytes:
@@ -76,16 +90,16 @@ def took(action: Callable[[], object]) -> float:
 
 
 @pytest.mark.parametrize("begun", [b"G", get()[:-2], b"\r\n"])
-def test_a_head_that_takes_too_long(front: Front, begun: bytes) -> None:
-    with front.client() as client:
+def test_a_head_that_takes_too_long(direct: Front, begun: bytes) -> None:
+    with direct.client() as client:
         answer = client.send(begun).read()
         assert (answer.status, answer.error) == (408, b"ZV408")
         assert client.rest() == b""
 
 
-def test_a_head_in_drops(front: Front) -> None:
+def test_a_head_in_drops(direct: Front) -> None:
     """The time is for all of it."""
-    with front.client() as client:
+    with direct.client() as client:
         client.send(b"GET /")
         for _ in range(8):
             client.send(b"x")
@@ -94,9 +108,9 @@ def test_a_head_in_drops(front: Front) -> None:
 
 
 @pytest.mark.parametrize("before", [b"", get()])
-def test_a_connection_nobody_uses(front: Front, before: bytes) -> None:
+def test_a_connection_nobody_uses(direct: Front, before: bytes) -> None:
     """Is closed without a word."""
-    with front.client() as client:
+    with direct.client() as client:
         if before:
             assert client.send(before).read().status == 200
         assert LONG / 2 < took(lambda: client.rest()) < 10
@@ -267,9 +281,9 @@ def test_chunks_beyond_the_limit_of_an_answer_that_began(front: Front) -> None:
 # -- a refusal reaches a client that still sends --------------------------------------
 
 
-def test_a_refusal_is_read_by_who_still_sends(front: Front) -> None:
+def test_a_refusal_is_read_by_who_still_sends(direct: Front) -> None:
     """Threat 69: also where it takes longer than the silence that is waited for."""
-    with front.client() as client:
+    with direct.client() as client:
         client.send(put(b"/alice/nobody") + LENGTH % (LIMIT))
         for _ in range(5):
             time.sleep(SHORT / 4)
@@ -278,8 +292,8 @@ def test_a_refusal_is_read_by_who_still_sends(front: Front) -> None:
         assert client.rest() == b""
 
 
-def test_a_client_that_never_stops_sending(front: Front) -> None:
-    with front.client() as client:
+def test_a_client_that_never_stops_sending(direct: Front) -> None:
+    with direct.client() as client:
         client.send(put(b"/alice/nobody") + LENGTH % LIMIT)
         began = time.monotonic()
         while time.monotonic() - began < 8 * LONG:
@@ -322,9 +336,9 @@ def seen(front: Front, lines: bytes) -> dict[bytes, bytes]:
     ],
 )
 def test_a_trusted_proxy(
-    front: Front, lines: bytes, expected: dict[bytes, bytes]
+    direct: Front, lines: bytes, expected: dict[bytes, bytes]
 ) -> None:
-    found = seen(front, lines)
+    found = seen(direct, lines)
     assert {name: found[name] for name in expected} == expected
 
 
@@ -344,16 +358,16 @@ def with_host(front: Front, host: bytes, lines: bytes = b"") -> RawAnswer:
     ],
 )
 def test_a_host_for_functions(
-    front: Front, host: bytes, lines: bytes, status: int
+    direct: Front, host: bytes, lines: bytes, status: int
 ) -> None:
     """Threat 64: that the proxy names; and then their pages need no sandbox."""
-    answer = with_host(front, host, lines)
+    answer = with_host(direct, host, lines)
     assert answer.status == status
     assert b"sandbox" not in answer.get(b"content-security-policy")
 
 
-def test_a_switch_needs_that_host_too(front: Front) -> None:
+def test_a_switch_needs_that_host_too(direct: Front) -> None:
     lines = b"Connection: upgrade\r\nUpgrade: websocket\r\n"
-    with RawClient(front.port) as client:
+    with RawClient(direct.port) as client:
         client.send(get(lines=lines).replace(HOST, b"Host: site.example\r\n"))
         assert client.read().status == 404
