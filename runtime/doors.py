@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import time
 
+from applications.errors import ZerverlessError
 from runtime.ways import NotListening, WayLost
 
 # Where a sandbox's container sees the directory of our socket.
@@ -177,7 +178,7 @@ class Doors:
         finally:
             self.forget(token)
 
-    def refuse(self, token: str, error: WayLost) -> None:
+    def refuse(self, token: str, error: ZerverlessError) -> None:
         """It will not come, and this is why."""
         arrived = self._awaited.get(token)
         if arrived is not None and not arrived.done():

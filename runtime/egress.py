@@ -90,12 +90,12 @@ def _is_address(text: str) -> bool:
         return False
 
 
-def why_no_guard(code: int) -> str:
-    """What the exit code of a door says about its guard; "" when nothing."""
+def no_guard(code: int) -> FunctionFailed | None:
+    """What the exit code of a door says about its guard; None when nothing."""
     error = code - _NO_GUARD
     if error <= 0 or code in _SIGNALS:
-        return ""
-    return (
-        "The guard of a function with network: egress could not be put in place "
+        return None
+    return FunctionFailed(
+        "There is no network: egress on this machine: its guard cannot be put in place "
         f"(nftables: {os.strerror(error)})."
     )

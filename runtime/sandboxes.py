@@ -165,9 +165,10 @@ class Sandboxes:
             ahead.put(plain)
 
     def _never_came(self, token: str, code: int) -> None:
-        why = egress.why_no_guard(code)
-        error = WayLost(why or f"A sandbox's door ended with exit code {code}.")
-        self._doors.refuse(token, error)
+        error = egress.no_guard(code)
+        self._doors.refuse(
+            token, error or WayLost(f"A sandbox's door ended with exit code {code}.")
+        )
 
 
 def _image() -> str:

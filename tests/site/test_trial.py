@@ -112,6 +112,19 @@ def test_it_is_tried_with_the_network_it_will_have(
     assert network not in docker("network", "ls", "--format", "{{.Name}}").split()
 
 
+def test_where_there_is_no_guard_it_does_not_go_live(
+    application: Application, repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a kernel without nftables: said once, and not tried again and again."""
+    monkeypatch.setattr(egress, "_CAPABILITIES", ["SETGID", "SETUID"])
+    repo.commit(files(HTTPD, "network: egress"))
+    build = push(application)
+    assert build is not None
+    assert (build.state, build.error_code) == (State.FAILED, "trial:start")
+    assert "nftables: Operation not permitted" in build.error
+    assert not Deployment.objects.live().exists()
+
+
 def test_who_wants_a_way_out_and_is_no_server_does_not_go_live(
     application: Application, repo: Repository
 ) -> None:
