@@ -99,13 +99,15 @@ class Installation:
             },
         )
 
-    def inside(self, service: str, *command: str) -> subprocess.CompletedProcess[str]:
+    def inside(
+        self, service: str, *command: str, seconds: float = SECONDS
+    ) -> subprocess.CompletedProcess[str]:
         """A command in one service's container, whatever it answers."""
         return subprocess.run(
             ["docker", "exec", f"{self.container(service)}", *command],
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=seconds,
             check=False,
         )
 
@@ -113,9 +115,17 @@ class Installation:
         return self.compose("ps", "-q", service).strip()
 
     def function_container(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """A container beside the functions, with the network that builds have."""
+        """A container beside the functions, with the network that builds have.
+
+        A second time where `docker run` does not return: Docker 20.10, busy and just
+        killed, was seen to miss the end of a container that lives for seconds.
+        """
         bounded = ("timeout", str(OTHER_CONTAINER_SECONDS), *command)
-        return self.inside("docker", *ENGINE, "run", "--rm", "busybox", *bounded)
+        run = (*ENGINE, "run", "--rm", "busybox", *bounded)
+        try:
+            return self.inside("docker", *run, seconds=SECONDS / 2)
+        except subprocess.TimeoutExpired:
+            return self.inside("docker", *run)
 
     def address(self, service: str) -> str:
         inspected = json.loads(run("docker", "inspect", self.container(service)))
