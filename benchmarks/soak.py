@@ -71,7 +71,7 @@ class Soak:
     def run(self, warm: int, oneshot: int) -> int:
         """All of it; what main returns."""
         self.platform.deploy("warm", server(1), SERVER)
-        self.platform.deploy("rare", server(1), SERVER)
+        self.platform.deploy("rare", server(1), f"{SERVER}, network: egress")
         self.platform.deploy("once", once(1), SMALL)
         self._use(warm // 100, oneshot // 50, 20.0)
         before = self._rest()
