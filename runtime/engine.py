@@ -49,15 +49,16 @@ def container_name(installation: str, gateway_id: str, invocation_id: str) -> st
     return f"zerverless-{installation}-{gateway_id}-{invocation_id}"
 
 
-def remove(name: str) -> None:
+def remove(name: str, tries: int = 20) -> None:
     """Kill and remove a container with its anonymous volumes; gone already is fine."""
     with our_errors():
         try:
             _client(_QUICK * 3).remove_container(name, v=True, force=True)
-        except docker.errors.NotFound:
-            return
         except docker.errors.APIError as error:
-            if error.status_code != requests.codes.conflict:  # "already in progress"
+            if tries > 1 and "is not running" in str(error.explanation):
+                time.sleep(0.1)  # it ended while it was to be killed; not noted yet
+                remove(name, tries - 1)
+            elif error.status_code not in {404, 409}:  # gone, or "already in progress"
                 raise
 
 
@@ -210,8 +211,7 @@ def our_errors(*, refusable: bool = False) -> Iterator[None]:
 
 def _is_refusal(error: docker.errors.APIError) -> bool:
     """Whether the image is at fault; of a USER it does not have 20.10 says 500."""
-    unknown_user = "no matching entries in" in str(error.explanation)
-    return unknown_user or error.status_code == requests.codes.bad_request
+    return error.status_code == 400 or "no matching entries" in str(error.explanation)
 
 
 def _reason(error: docker.errors.APIError) -> str:
