@@ -58,7 +58,7 @@ def test_a_server_that_never_finishes_is_left_at_the_deadline(
     with pytest.raises(GitUnavailable, match="ZERVERLESS_GIT_TIMEOUT") as error:
         repository.remote_heads(server.url)
     assert error.value.code == "git:timeout"
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 3
     assert eventually(lambda: git_processes() == [])
     assert open_pipes() == before
 
@@ -207,7 +207,7 @@ def test_each_answer_has_its_cause(
     with pytest.raises(family) as error:
         repository.remote_heads(bad_git_server(status).url)
     assert getattr(error.value, "code", "") == code
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize(

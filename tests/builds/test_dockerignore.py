@@ -103,13 +103,13 @@ def test_no_pattern_takes_exponential_time(pattern: str) -> None:
     assert time.perf_counter() - started < 2
 
 
-def test_ten_stars_take_no_time() -> None:
-    """Threat 41: and not 22 seconds."""
+def test_ten_stars_take_microseconds() -> None:
+    """Threat 41."""
     ignore = Ignore("*a" * 10 + "b")
     ignore.excludes("a" * 30)
     started = time.perf_counter()
     ignore.excludes("a" * 30)
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 0.001
 
 
 @pytest.mark.parametrize("bad", ["[", "a[b", "a\\", "[]"])

@@ -221,7 +221,7 @@ def test_a_stuck_dashboard_does_not_hold_functions_up(
     began = time.monotonic()
     assert gateway.get("/alice/api").get("x-zerverless-function") == "alice/api"
     assert gateway.get("/livez").status == 200
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 1
 
 
 def test_a_client_that_leaves_ends_the_stream(

@@ -319,4 +319,4 @@ def test_slow_connections_do_not_stop_the_others(
     began = time.monotonic()
     assert gateway.get("/livez").status == 200
     assert reached(gateway.get("/alice/api")) == "alice/api"
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 2
