@@ -38,7 +38,7 @@ def _server_problems(
     document: Document, here: Path, item: _Mapping
 ) -> Iterator[Problem]:
     port = item.get("port")
-    speaks = [key for key in ("response", "contentType") if _shapes_output(key, item)]
+    speaks = _speaks(item)
     waits = [key for key in ("instances", "idle") if key in item]
     if isinstance(port, int):
         for key in speaks:
@@ -57,7 +57,7 @@ def _network_problems(
     """Egress is for servers; whether it is one may be up to the image (builds)."""
     if item.get("network") != "egress":
         return
-    speaks = [key for key in ("response", "contentType") if _shapes_output(key, item)]
+    speaks = _speaks(item)
     why = "port: none" if item.get("port") == NO_PORT else next(iter(speaks), "")
     if not settings.ZERVERLESS_EGRESS:
         message = "Forbidden: egress is switched off here (ZERVERLESS_EGRESS)"
@@ -68,9 +68,11 @@ def _network_problems(
     yield document.problem((*here, "network"), message)
 
 
-def _shapes_output(key: str, item: _Mapping) -> bool:
-    """Whether it says how standard output becomes the answer; `raw` says nothing."""
-    return key in item and item[key] != "raw"
+def _speaks(item: _Mapping) -> list[str]:
+    """What says how standard output becomes the answer; `raw` says nothing."""
+    return [
+        key for key in ("response", "contentType") if key in item and item[key] != "raw"
+    ]
 
 
 def _variables_problems(

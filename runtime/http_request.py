@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from random import getrandbits
 from urllib.parse import unquote_to_bytes
 
@@ -251,6 +252,7 @@ def body_too_large() -> BodyTooLarge:
     )
 
 
+@lru_cache(maxsize=256)
 def methods(allowed: tuple[str, ...] = ()) -> tuple[str, ...]:
     """The methods a function takes that lists these in its manifest, all for none.
 

@@ -73,7 +73,6 @@ class Sandboxes:
         self._image = ""
         self._resolvers: list[str] | None = None
         self._out = egress.network_name(owner.partition("-")[0])
-        self._has_out = False
 
     async def open(self) -> None:
         """Listen, and see that a sandbox reaches us; it will be the first one taken.
@@ -97,7 +96,7 @@ class Sandboxes:
         for ahead in self._ahead.values():
             await ahead.stop()
         self._doors.stop()
-        if self._has_out:
+        if self._resolvers is not None:  # one with a way out was asked for
             await threads.run(self._remove_network)
 
     def _remove_network(self) -> None:
@@ -150,7 +149,6 @@ class Sandboxes:
     async def _let_out(self, config: dict[str, Any]) -> None:
         if self._resolvers is None:
             self._resolvers = await self._ask_resolvers()
-        self._has_out = True
         shared = self._doors.directory.parent
         await threads.run(egress.ensure_network, self._out, shared)
         egress.widen(config, self._out, self._resolvers)

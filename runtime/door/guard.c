@@ -45,6 +45,7 @@ static const struct range FORBIDDEN[] = {
 };
 
 enum { LOOPBACK = 1, ESTABLISHED_OR_RELATED = 6, DNS = 53 };
+
 /* What stays in here is the function's own affair; Docker's resolver is in here too. */
 static void accept_loopback(const char *chain, int device)
 {
