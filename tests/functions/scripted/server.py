@@ -3,6 +3,7 @@
     PUT /script/NAME    JSON, a list of steps: done for each request to /run/NAME
     GET /journal/NAME   JSON: for each such request what came, and how it ended
     GET /go/NAME        lets the step "wait" go on
+    GET /network/NAME   /proc/net/tcp: what waits in the sandbox's connections
     anything else       is answered with the request as it came
 
 Runs in a container; nothing but the standard library is there.
@@ -22,6 +23,7 @@ import time
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 KEPT = 256 * 1024  # bytes of a request that the journal shows
@@ -71,7 +73,7 @@ class Connection:
     def answer(self, head: bytes) -> bool:
         """Answer one request; False to end the connection."""
         path = head.split(b" ")[1].decode("latin-1")
-        match = re.match(r"/(script|journal|go|run)/(\w+)", path)
+        match = re.match(r"/(script|journal|go|network|run)/(\w+)", path)
         kind, name = match.groups() if match else ("", "")
         if kind == "run":
             self.begin(name, head)
@@ -86,6 +88,9 @@ class Connection:
         elif kind == "journal":
             rows = [asdict(record) for record in journal[name]]
             self.reply(json.dumps(rows).encode())
+            return True
+        elif kind == "network":
+            self.reply(Path("/proc/net/tcp").read_bytes())
             return True
         else:
             self.echo(head, head + body)
