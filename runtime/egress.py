@@ -3,7 +3,7 @@ any other. docs/decisions/0010 says why it is made like this.
 
 Its container is in a bridge network of the installation, and its door, before it comes,
 puts a packet filter in place (runtime/door/guard.c): the internet can be reached, what
-is private cannot.
+is private cannot, but for what the operator allows.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from runtime.errors import ContainerEngineError, FunctionFailed
 NONE, EGRESS = "none", "egress"  # as the manifest calls them
 _RESOLV_CONF = "/etc/resolv.conf"
 _RESOLVERS_MAX = 8
+_DNS = 53
 _NO_GUARD = 60  # runtime/door/filter.h
 # As of SIGABRT, SIGKILL, SIGSEGV and SIGTERM: the numbers are no errors of its.
 _SIGNALS = {134, 137, 139, 143}
@@ -59,8 +60,10 @@ def widen(config: dict[str, Any], network: str, resolvers: list[str]) -> None:
     Root until the guard is in place, then whom the config named: the directory of the
     socket is for nobody else.
     """
+    allowed = [f"{one}/32:{_DNS}" for one in resolvers]
+    allowed += settings.ZERVERLESS_EGRESS_ALLOW
     config["User"] = "0:0"
-    config["Cmd"] += [str(os.getuid()), str(os.getgid()), *resolvers]
+    config["Cmd"] += [str(os.getuid()), str(os.getgid()), *allowed]
     config["HostConfig"] |= {"NetworkMode": network, "CapAdd": _CAPABILITIES}
 
 

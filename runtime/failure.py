@@ -27,6 +27,10 @@ _EXITS = {
     153: f"it wrote a file larger than {sandbox.FILE_SIZE // sandbox.MEBIBYTE} MiB",
 }
 _NO_NAMES = "a function has no network and no names; localhost is 127.0.0.1"
+_PRIVATE = (
+    "network: egress reaches no private addresses but those that an operator names in "
+    "ZERVERLESS_EGRESS_ALLOW"
+)
 # What a program says when a limit of ours stops it, and what that limit is.
 _HINTS = (
     (b"exec format error", "the command is not a program for this machine"),
@@ -43,8 +47,8 @@ _NETWORK_HINTS = {
     ),
     "egress": (
         (b"network is unreachable", "network: egress is IPv4 only"),
-        (b"no route to host", "network: egress reaches no private addresses"),
-        (b"ehostunreach", "network: egress reaches no private addresses"),
+        (b"no route to host", _PRIVATE),
+        (b"ehostunreach", _PRIVATE),
     ),
 }
 _LISTENS = re.compile(

@@ -58,8 +58,7 @@ def _is_trusted(peer: str) -> bool:
         return False
     address = ip_address(peer)
     return any(
-        address in ip_network(entry, strict=False)
-        for entry in settings.ZERVERLESS_TRUSTED_PROXIES
+        address in ip_network(entry) for entry in settings.ZERVERLESS_TRUSTED_PROXIES
     )
 
 

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Network, ip_network
 from typing import Any, TypeVar
 
 from environs import EnvError, EnvValidationError, FileAwareEnv
@@ -17,6 +18,7 @@ from environs import EnvError, EnvValidationError, FileAwareEnv
 from applications.quantities import parse_duration, parse_size
 
 T = TypeVar("T")
+REACHABLE_MAX = 32  # for which the guard has room: batch in runtime/door/filter.c
 
 
 def parse_switch(text: str) -> bool:
@@ -32,6 +34,37 @@ def parse_switch(text: str) -> bool:
 def parse_words(text: str) -> list[str]:
     """The words between commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def parse_networks(text: str) -> list[str]:
+    """Addresses, and networks as ADDRESS/BITS; of IPv4 or IPv6."""
+    try:
+        return [str(ip_network(word, strict=False)) for word in parse_words(text)]
+    except ValueError as error:
+        raise ValueError(f"{error}: write ADDRESS or ADDRESS/BITS") from error
+
+
+def parse_reachable(text: str) -> list[str]:
+    """What functions may reach, as the door takes it: 10.0.0.0/8:5432, 0 for any port.
+
+    From ADDRESS, ADDRESS/BITS or one of them with :PORT behind it; IPv4.
+    """
+    words = parse_words(text)
+    if len(words) > REACHABLE_MAX:
+        raise ValueError(f"{len(words)} of them, and at most {REACHABLE_MAX} may be")
+    return [_reachable(word) for word in words]
+
+
+def _reachable(word: str) -> str:
+    where, colon, port = word.partition(":")
+    try:
+        network = IPv4Network(where)
+        number = _between(1, 65535)(port) if colon else 0
+    except ValueError as error:
+        raise ValueError(
+            f'"{word}": {error}: write ADDRESS or ADDRESS/BITS, :PORT behind it or not'
+        ) from error
+    return f"{network}:{number}"
 
 
 def check_docker_host(text: str) -> str:
@@ -83,8 +116,14 @@ class Reader:
     def switch(self, name: str, default: str, about: str) -> bool:
         return self._read("on/off", name, default, about, parse_switch)
 
-    def words(self, name: str, default: str, about: str) -> list[str]:
-        return self._read("list", name, default, about, parse_words)
+    def words(
+        self,
+        name: str,
+        default: str,
+        about: str,
+        parse: Callable[[str], list[str]] = parse_words,
+    ) -> list[str]:
+        return self._read("list", name, default, about, parse)
 
     def refuse(self, name: str, problem: str) -> None:
         """Report a value that is well-formed but cannot be used with the others."""

@@ -6,11 +6,12 @@
  * is passed to the gateway (SCM_RIGHTS), which then talks to the function without us.
  *
  *     door /path/of/the/socket token
- *     door /path/of/the/socket token uid gid [resolver ...]
+ *     door /path/of/the/socket token uid gid [address/bits:port ...]
  *
  * In the second form the network has a way out. Then it starts as root, puts the guard in
- * place (guard.c), becomes who it is told to be, and only then connects: that it has come
- * says that the guard is there. Without it, it ends with exit code NO_GUARD + errno.
+ * place (guard.c, with what it lets pass), becomes who it is told to be, and only then
+ * connects: that it has come says that the guard is there. Without it, it ends with exit
+ * code NO_GUARD + errno.
  *
  * One message each, in network byte order (SOCK_SEQPACKET keeps them apart):
  *     gateway -> door    number, port, patience in milliseconds

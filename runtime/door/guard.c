@@ -22,6 +22,7 @@
 #include <netinet/in.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -44,7 +45,7 @@ static const struct range FORBIDDEN[] = {
     {"240.0.0.0", 4},    /* reserved, and broadcast */
 };
 
-enum { LOOPBACK = 1, ESTABLISHED_OR_RELATED = 6, DNS = 53 };
+enum { LOOPBACK = 1, ESTABLISHED_OR_RELATED = 6 };
 
 /* What stays in here is the function's own affair; Docker's resolver is in here too. */
 static void accept_loopback(const char *chain, int device)
@@ -79,14 +80,33 @@ static void reject_options(void)
     end_rule(made);
 }
 
-static void load_destination(void) { load_bytes(NFT_PAYLOAD_NETWORK_HEADER, 16, 4); }
-
-static void accept_lookups(uint32_t resolver, uint8_t protocol)
+static struct rule rule_for(uint32_t address, uint32_t bits)
 {
-    uint16_t port = htons(DNS);
+    uint32_t network = address & bits;
     struct rule made = rule("output");
-    load_destination();
-    compare(NFT_CMP_EQ, &resolver, sizeof resolver);
+    load_bytes(NFT_PAYLOAD_NETWORK_HEADER, 16, sizeof network);
+    mask(bits);
+    compare(NFT_CMP_EQ, &network, sizeof network);
+    return made;
+}
+
+static void reject_range(uint32_t address, uint32_t bits)
+{
+    struct rule made = rule_for(address, bits);
+    reject();
+    end_rule(made);
+}
+
+static void accept_range(uint32_t address, uint32_t bits)
+{
+    struct rule made = rule_for(address, bits);
+    verdict(NF_ACCEPT);
+    end_rule(made);
+}
+
+static void accept_port(uint32_t address, uint32_t bits, uint16_t port, uint8_t protocol)
+{
+    struct rule made = rule_for(address, bits);
     load_meta(NFT_META_L4PROTO);
     compare(NFT_CMP_EQ, &protocol, sizeof protocol);
     load_bytes(NFT_PAYLOAD_TRANSPORT_HEADER, 2, sizeof port);
@@ -95,19 +115,29 @@ static void accept_lookups(uint32_t resolver, uint8_t protocol)
     end_rule(made);
 }
 
-static void reject_range(uint32_t address, uint32_t bits)
+static uint32_t prefix(int bits) { return bits ? htonl(~0u << (32 - bits)) : 0; }
+
+/* The engine's name servers among it: most have a private address. */
+static int accept_allowed(const char *allowed)
 {
-    uint32_t network = address & bits;
-    struct rule made = rule("output");
-    load_destination();
-    mask(bits);
-    compare(NFT_CMP_EQ, &network, sizeof network);
-    reject();
-    end_rule(made);
+    char text[INET_ADDRSTRLEN];
+    struct in_addr address;
+    unsigned bits, port;
+    if (sscanf(allowed, "%15[0-9.]/%u:%u", text, &bits, &port) != 3 || bits > 32
+        || port > UINT16_MAX || inet_pton(AF_INET, text, &address) != 1)
+        return EINVAL;
+    if (port == 0) {
+        accept_range(address.s_addr, prefix(bits));
+        return 0;
+    }
+    accept_port(address.s_addr, prefix(bits), htons(port), IPPROTO_TCP);
+    accept_port(address.s_addr, prefix(bits), htons(port), IPPROTO_UDP);
+    return 0;
 }
 
-/* The subnets we are in: the bridge's own address and the containers beside us. An operator
- * may have given Docker other addresses for its networks than private ones. */
+/* The subnets we are in: the bridge's own address and the containers beside us. Before what is
+ * allowed: a wide network that an operator allows may hold them, or their addresses may be
+ * public ones where Docker was told so. */
 static int reject_neighbours(void)
 {
     struct ifaddrs *all, *one;
@@ -137,7 +167,7 @@ static void drop_what_was_not_asked_for(void)
     end_rule(made);
 }
 
-int guard(char *const *resolvers)
+int guard(char *const *allowed)
 {
     begin_filter();
     add_chain("output", NF_INET_LOCAL_OUT, NF_ACCEPT);
@@ -148,17 +178,13 @@ int guard(char *const *resolvers)
     accept_loopback("output", NFT_META_OIF);
     reject_all_but_ipv4();
     reject_options();
-    for (; *resolvers; resolvers++) {
-        struct in_addr address;
-        if (inet_pton(AF_INET, *resolvers, &address) != 1)
-            return EINVAL;
-        accept_lookups(address.s_addr, IPPROTO_UDP);
-        accept_lookups(address.s_addr, IPPROTO_TCP);
-    }
-    for (size_t i = 0; i < sizeof FORBIDDEN / sizeof *FORBIDDEN; i++)
-        reject_range(inet_addr(FORBIDDEN[i].address), htonl(~0u << (32 - FORBIDDEN[i].bits)));
     if (reject_neighbours() == 0)
         return ENETDOWN; /* in no network at all: that is not what we were started for */
+    for (; *allowed; allowed++)
+        if (accept_allowed(*allowed) != 0)
+            return EINVAL;
+    for (size_t i = 0; i < sizeof FORBIDDEN / sizeof *FORBIDDEN; i++)
+        reject_range(inet_addr(FORBIDDEN[i].address), prefix(FORBIDDEN[i].bits));
     return commit_filter();
 }
 

@@ -4,9 +4,10 @@
 
 #include <sys/types.h>
 
-/* Put the guard in place in our network namespace; `resolvers` are addresses to which name
- * lookups may go although they are private, NULL-terminated. 0, or an errno. */
-int guard(char *const *resolvers);
+/* Put the guard in place in our network namespace; `allowed` is what may be reached although
+ * it is private, NULL-terminated: "10.0.0.0/8:5432", by TCP and UDP, or with port 0 all of the
+ * network there. 0, or an errno. */
+int guard(char *const *allowed);
 
 /* Become somebody without a capability. 0, or an errno. */
 int become(uid_t user, gid_t group);

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from tests.fixtures.conformance import OK, Front, deploy_scripted
 from tests.fixtures.gateway import Gateway, StartGateway
 
-PATIENCE = 3.0  # seconds
+PATIENCE = 5.0  # seconds
 SWITCH = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
     b"Connection: Upgrade\r\n\r\n"
@@ -32,7 +31,7 @@ def get(path: bytes, lines: bytes = b"") -> bytes:
 def test_what_a_stop_means_to_each_connection(front: Front) -> None:
     process = front.gateway.process
     assert process is not None
-    slow = front.script(("pause", 1.0), ("send", OK))
+    slow = front.script(("wait",), ("send", OK))
     tunnel = front.script(("send", SWITCH), ("drain",))
     with (
         front.client() as idle,
@@ -44,20 +43,18 @@ def test_what_a_stop_means_to_each_connection(front: Front) -> None:
         upgrade = b"Connection: upgrade\r\nUpgrade: websocket\r\n"
         assert switched.send(get(tunnel.path, upgrade)).read().status == 101
         busy.send(get(slow.path) + get(b"/alice/server"))
-        begun.send(get(b"/alice/server")[:-2])
+        begun.send(get(slow.path.replace(b"/run/", b"/go/"))[:-2])
         slow.until(lambda seen: bool(seen["got"]))
-        began = time.monotonic()
         process.terminate()
         # At once: one that carries nothing, and one that would never end by itself
         assert idle.rest() == b""
         assert switched.rest() == b""
-        assert time.monotonic() - began < 0.9
-        # What was asked is answered, what is being asked too; nothing behind it
+        # What was asked is answered, what is being asked too; nothing behind it. Had
+        # those two waited for the end of the gateway's patience, these would be cut.
         for client in (begun.send(b"\r\n"), busy):
             answer = client.read()
             assert (answer.status, answer.get(b"connection")) == (200, b"close")
             assert client.rest() == b""
-        assert time.monotonic() - began < PATIENCE
     assert process.wait(20) == 0
 
 

@@ -21,6 +21,7 @@ from tests.fixtures.functions import docker, image_of
 from tests.fixtures.outside import PROBE_DOCKERFILE, REACHED, address, listening
 from tests.fixtures.servers import ask, route
 from tests.fixtures.starters import with_starter
+from zerverless_site.env import REACHABLE_MAX
 
 NO_WAY = "OSError: [Errno 113] No route to host"
 # A socket that is bound to the device may not be told, one for UDP is told at once.
@@ -249,6 +250,56 @@ def test_the_name_servers_of_the_engine_are_asked_for_names_only(
             await instance.stop(grace=0)
 
     with_starter(run)
+
+
+# -- what an operator allows -----------------------------------------------------------
+
+
+def test_what_the_operator_allows_is_reached_and_no_more(settings: Any) -> None:
+    """A database on a network of one's own, by its port; a network as a whole."""
+
+    async def run(instance: Instance) -> None:
+        for how in ("tcp", "udp", "bound"):
+            assert await ask(instance, f"/{how}/{host}/{port}") == REACHED
+            assert await ask(instance, f"/{how}/{whole}/{any_port}") == REACHED
+        assert await ask(instance, f"/tcp/{host}/{other}") == NO_WAY
+        assert await ask(instance, f"/tcp/{beside}/{port}") == NO_WAY
+
+    with (
+        address("10.77.6") as (host, port),
+        listening(host) as other,
+        address("10.77.7", port) as (beside, _),
+        address("10.77.8") as (whole, any_port),
+    ):
+        settings.ZERVERLESS_EGRESS_ALLOW = [f"{host}/32:{port}", "10.77.8.0/24:0"]
+        with_probe(run, "egress")
+
+
+def test_not_even_the_operator_opens_the_bridge(settings: Any) -> None:
+    """A wide network, as of a whole company, holds the functions' own as well."""
+    settings.ZERVERLESS_EGRESS_ALLOW = ["0.0.0.0/0:0"]
+
+    async def run(instance: Instance) -> None:
+        here = await place_of(await sandbox_of(instance))
+        with listening(here["Gateway"]) as port:
+            assert await ask(instance, f"/tcp/{here['Gateway']}/{port}") == NO_WAY
+
+    with_probe(run, "egress")
+
+
+def test_as_many_as_may_be_named_fit_into_a_guard(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = "".join(f"nameserver 10.79.0.{number}\n" for number in range(1, 99))
+    monkeypatch.setattr(egress, "resolvers", lambda _: egress.name_servers(servers))
+    settings.ZERVERLESS_EGRESS_ALLOW = [
+        f"10.78.{number}.0/24:5432" for number in range(REACHABLE_MAX)
+    ]
+
+    async def run(instance: Instance) -> None:
+        assert await ask(instance, "/tcp/10.77.3.1/5432") == NO_WAY
+
+    with_probe(run, "egress")
 
 
 def test_they_are_the_ones_the_engine_gives_its_containers() -> None:

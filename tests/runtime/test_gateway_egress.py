@@ -38,6 +38,20 @@ def test_only_who_asked_for_it_has_a_way_out(start_gateway: StartGateway) -> Non
     wait_until(lambda: network(gateway) not in networks())
 
 
+def test_a_database_on_ones_own_network_can_be_allowed(
+    start_gateway: StartGateway,
+) -> None:
+    with address("10.77.9") as (host, port), address("10.77.5") as (own, other):
+        gateway = start_gateway(ZERVERLESS_EGRESS_ALLOW=f"{host}:{port}")
+        image = image_of(PROBE_DOCKERFILE)
+        gateway.deploy("/out", image, port=8080, network="egress")
+        gateway.deploy("/none", image, port=8080)
+        assert body(gateway, f"/alice/out/tcp/{host}/{port}") == REACHED
+        assert "No route" in body(gateway, f"/alice/out/tcp/{own}/{other}")
+        assert "unreachable" in body(gateway, f"/alice/none/tcp/{host}/{port}")
+        assert gateway.stop() == 0
+
+
 def test_what_is_live_is_not_started_once_it_is_switched_off(
     start_gateway: StartGateway,
 ) -> None:
