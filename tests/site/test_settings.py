@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from zerverless_site.env import Reader, parse_networks, parse_reachable
+from zerverless_site import settings
+from zerverless_site.env import parse_networks, parse_reachable
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -22,6 +23,7 @@ def check(**environment: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
+        timeout=60,
         check=False,
     )
 
@@ -88,11 +90,53 @@ def test_proxies_are_addresses_or_networks() -> None:
         parse_networks("proxy")
 
 
-def test_a_value_may_be_in_a_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As secrets of Docker and Kubernetes are."""
-    path = tmp_path / "secret"
-    path.write_text("from a file")
-    monkeypatch.setenv("ZERVERLESS_X_FILE", str(path))
-    assert Reader().text("ZERVERLESS_X", "", "") == "from a file"
+def test_a_daemon_on_plain_tcp_is_refused() -> None:
+    """Threats 37, 87: who reaches it owns the machine."""
+    for host in ("tcp://127.0.0.1:2375", "tcp://docker:2376"):
+        result = check(DOCKER_HOST=host)
+        assert result.returncode == 2
+        assert "DOCKER_TLS_VERIFY" in result.stderr
+
+
+def test_a_setting_can_come_from_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "url"
+    secret.write_text("sqlite:////nowhere/at/all.sqlite3\n")
+    result = check(DATABASE_URL_FILE=str(secret), ZERVERLESS_DATA_DIR=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+
+
+def test_production_settings_pass_djangos_deployment_check(tmp_path: Path) -> None:
+    """Threat 87."""
+    result = subprocess.run(
+        [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "ZERVERLESS_BASE_URL": "https://zerverless.example",
+            "ZERVERLESS_DATA_DIR": str(tmp_path),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_each_installation_makes_a_secret_key_of_its_own(tmp_path: Path) -> None:
+    """Threat 87: no default key; made once, mode 0600, and kept."""
+    for name in ("one", "two"):
+        assert check(ZERVERLESS_DATA_DIR=str(tmp_path / name)).returncode == 0
+    one, two = (tmp_path / name / "secret-key" for name in ("one", "two"))
+    assert one.read_text() != two.read_text()
+    assert one.stat().st_mode & 0o777 == 0o600
+    kept = one.read_text()
+    assert check(ZERVERLESS_DATA_DIR=str(tmp_path / "one")).returncode == 0
+    assert one.read_text() == kept
+
+
+@pytest.mark.parametrize("name", ["DEBUG", "SECRET_KEY"])
+def test_nothing_unsafe_is_on_by_default(name: str) -> None:
+    """Threat 87."""
+    declared = {item.name: item.default for item in settings.read.declared}
+    assert declared[f"ZERVERLESS_{name}"] in {"off", ""}
