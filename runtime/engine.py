@@ -209,9 +209,9 @@ def our_errors(*, refusable: bool = False) -> Iterator[None]:
         raise ContainerEngineError(f"Docker went away: {error}") from error
 
 
-def _is_refusal(error: docker.errors.APIError) -> bool:
+def _is_refusal(why: docker.errors.APIError) -> bool:
     """Whether the image is at fault; of a USER it does not have 20.10 says 500."""
-    return error.status_code == 400 or "no matching entries" in str(error.explanation)
+    return why.status_code == 400 or "no matching entries in" in str(why.explanation)
 
 
 def _reason(error: docker.errors.APIError) -> str:

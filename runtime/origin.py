@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
 from django.conf import settings
 
@@ -57,9 +57,7 @@ def _is_trusted(peer: str) -> bool:
     if not _is_address(peer):
         return False
     address = ip_address(peer)
-    return any(
-        address in ip_network(entry) for entry in settings.ZERVERLESS_TRUSTED_PROXIES
-    )
+    return any(address in network for network in settings.ZERVERLESS_TRUSTED_PROXIES)
 
 
 def forwardable(headers: Headers, origin: Origin, request_id: str) -> Headers:

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, TypeVar
 
 from environs import EnvError, EnvValidationError, FileAwareEnv
@@ -36,10 +36,10 @@ def parse_words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def parse_networks(text: str) -> list[str]:
+def parse_networks(text: str) -> list[IPv4Network | IPv6Network]:
     """Addresses, and networks as ADDRESS/BITS; of IPv4 or IPv6."""
     try:
-        return [str(ip_network(word, strict=False)) for word in parse_words(text)]
+        return [ip_network(word, strict=False) for word in parse_words(text)]
     except ValueError as error:
         raise ValueError(f"{error}: write ADDRESS or ADDRESS/BITS") from error
 
@@ -116,14 +116,16 @@ class Reader:
     def switch(self, name: str, default: str, about: str) -> bool:
         return self._read("on/off", name, default, about, parse_switch)
 
-    def words(
-        self,
-        name: str,
-        default: str,
-        about: str,
-        parse: Callable[[str], list[str]] = parse_words,
-    ) -> list[str]:
-        return self._read("list", name, default, about, parse)
+    def words(self, name: str, default: str, about: str) -> list[str]:
+        return self._read("list", name, default, about, parse_words)
+
+    def networks(
+        self, name: str, default: str, about: str
+    ) -> list[IPv4Network | IPv6Network]:
+        return self._read("list", name, default, about, parse_networks)
+
+    def reachable(self, name: str, default: str, about: str) -> list[str]:
+        return self._read("list", name, default, about, parse_reachable)
 
     def refuse(self, name: str, problem: str) -> None:
         """Report a value that is well-formed but cannot be used with the others."""

@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 
 import dj_database_url
 
-from zerverless_site import clusters, env, logs, secrets
+from zerverless_site import clusters, logs, secrets
+from zerverless_site.env import Reader, check_docker_host
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-read = env.Reader()
+read = Reader()
 
 # -- Where things are -----------------------------------------------------------------
 DATA_DIR = Path(
@@ -48,11 +49,10 @@ ZERVERLESS_FUNCTIONS_SANDBOX = read.switch(
     "on",
     "Answer a function's HTML with Content-Security-Policy: sandbox on a shared host.",
 )
-ZERVERLESS_TRUSTED_PROXIES = read.words(
+ZERVERLESS_TRUSTED_PROXIES = read.networks(
     "ZERVERLESS_TRUSTED_PROXIES",
     "",
     "Addresses whose X-Forwarded-* headers are believed.",
-    env.parse_networks,
 )
 
 # -- Docker (the original names) ------------------------------------------------------
@@ -63,7 +63,7 @@ DOCKER_HOST = read.text(
     "DOCKER_HOST",
     "unix:///var/run/docker.sock",
     "The Docker daemon: unix://PATH, or tcp://HOST:2376 with verified TLS.",
-    env.check_docker_host,
+    check_docker_host,
 )
 DOCKER_TLS_VERIFY = read.switch(
     "DOCKER_TLS_VERIFY", "off", "Verify the daemon by TLS; needed for tcp://."
@@ -180,11 +180,10 @@ ZERVERLESS_EGRESS = read.switch(
     "on",
     "Off refuses network: egress in manifests and starts no such function any more.",
 )
-ZERVERLESS_EGRESS_ALLOW = read.words(
+ZERVERLESS_EGRESS_ALLOW = read.reachable(
     "ZERVERLESS_EGRESS_ALLOW",
     "",
     "Private addresses that egress reaches all the same: 10.0.0.5:5432, 10.0.0.0/8.",
-    env.parse_reachable,
 )
 ZERVERLESS_INSTANCE_CONCURRENCY = read.integer(
     "ZERVERLESS_INSTANCE_CONCURRENCY",

@@ -50,6 +50,15 @@ def test_every_wrong_setting_is_named_with_what_to_write() -> None:
     )
 
 
+def test_all_wrong_settings_are_reported_together() -> None:
+    result = check(
+        ZERVERLESS_PORT="http", ZERVERLESS_POLL_INTERVAL="5 minutes", DOCKER_ENABLED="?"
+    )
+    assert result.returncode == 2
+    for name in ("ZERVERLESS_PORT", "ZERVERLESS_POLL_INTERVAL", "DOCKER_ENABLED"):
+        assert name in result.stderr
+
+
 def test_more_than_the_guard_has_room_for_is_refused() -> None:
     many = ",".join(f"10.0.0.{number}" for number in range(40))
     done = check(ZERVERLESS_EGRESS_ALLOW=many)
@@ -84,7 +93,7 @@ def test_what_nobody_could_mean(text: str) -> None:
 
 
 def test_proxies_are_addresses_or_networks() -> None:
-    found = parse_networks("10.0.0.5, 10.0.0.5/8, fd00::1/64")
+    found = [*map(str, parse_networks("10.0.0.5, 10.0.0.5/8, fd00::1/64"))]
     assert found == ["10.0.0.5/32", "10.0.0.0/8", "fd00::/64"]
     with pytest.raises(ValueError, match="write ADDRESS or ADDRESS/BITS"):
         parse_networks("proxy")
