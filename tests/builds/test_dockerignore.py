@@ -103,6 +103,16 @@ def test_no_pattern_takes_exponential_time(pattern: str) -> None:
     assert time.perf_counter() - started < 2
 
 
+def test_ten_stars_take_microseconds() -> None:
+    """Threat 41."""
+    ignore, times = Ignore("*a" * 10 + "b"), []
+    for _ in range(5):
+        started = time.perf_counter()
+        ignore.excludes("a" * 30)
+        times.append(time.perf_counter() - started)
+    assert min(times) < 0.001
+
+
 @pytest.mark.parametrize("bad", ["[", "a[b", "a\\", "[]"])
 def test_a_pattern_that_is_none_is_named_with_its_line(bad: str) -> None:
     with pytest.raises(BuildError, match=r"^\.dockerignore:2: "):

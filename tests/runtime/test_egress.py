@@ -252,6 +252,35 @@ def test_the_name_servers_of_the_engine_are_asked_for_names_only(
     with_starter(run)
 
 
+def test_they_are_the_ones_the_engine_gives_its_containers() -> None:
+    shown = docker(
+        *("run", "--rm", "--network=none", "busybox", "cat", "/etc/resolv.conf")
+    )
+
+    async def run(starter: Starter) -> None:
+        instance = await starter.start(route())
+        sandbox = await sandbox_of(instance)
+        found = await threads.run(egress.resolvers, sandbox)
+        assert found == egress.name_servers(shown)
+        assert found, "this machine has no name server"
+        await instance.stop(grace=0)
+
+    with_starter(run)
+
+
+def test_what_a_resolv_conf_names() -> None:
+    content = """
+        # nameserver 192.0.2.1
+        nameserver 10.0.0.2
+        nameserver 127.0.0.11
+        nameserver fe80::1%eth0
+        nameserver 999.1.1.1
+        search example.com
+        nameserver 169.254.169.254
+    """
+    assert egress.name_servers(content) == ["10.0.0.2", "169.254.169.254"]
+
+
 # -- what an operator allows -----------------------------------------------------------
 
 
@@ -300,35 +329,6 @@ def test_as_many_as_may_be_named_fit_into_a_guard(
         assert await ask(instance, "/tcp/10.77.3.1/5432") == NO_WAY
 
     with_probe(run, "egress")
-
-
-def test_they_are_the_ones_the_engine_gives_its_containers() -> None:
-    shown = docker(
-        *("run", "--rm", "--network=none", "busybox", "cat", "/etc/resolv.conf")
-    )
-
-    async def run(starter: Starter) -> None:
-        instance = await starter.start(route())
-        sandbox = await sandbox_of(instance)
-        found = await threads.run(egress.resolvers, sandbox)
-        assert found == egress.name_servers(shown)
-        assert found, "this machine has no name server"
-        await instance.stop(grace=0)
-
-    with_starter(run)
-
-
-def test_what_a_resolv_conf_names() -> None:
-    content = """
-        # nameserver 192.0.2.1
-        nameserver 10.0.0.2
-        nameserver 127.0.0.11
-        nameserver fe80::1%eth0
-        nameserver 999.1.1.1
-        search example.com
-        nameserver 169.254.169.254
-    """
-    assert egress.name_servers(content) == ["10.0.0.2", "169.254.169.254"]
 
 
 # -- who may change it -----------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -293,7 +292,7 @@ def test_a_change_is_routed_within_half_a_second(gateway: Gateway, image: str) -
         began = time.monotonic()
         gateway.retire(deployment)
         times.append(time.monotonic() - began)
-    assert statistics.median(times) < 0.5
+    assert max(times) < 0.6
     assert gateway.get("/alice/quick0").status == 404
 
 

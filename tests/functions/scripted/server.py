@@ -80,22 +80,20 @@ class Connection:
             return all(
                 getattr(self, f"do_{verb}")(*given) for verb, *given in scripts[name]
             )
-        body = self.body(head)
+        body, said = self.body(head), b"done"
         if kind == "script":
             scripts[name] = json.loads(body)
         elif kind == "go":
             signals[name].set()
         elif kind == "journal":
             rows = [asdict(record) for record in journal[name]]
-            self.reply(json.dumps(rows).encode())
-            return True
+            said = json.dumps(rows).encode()
         elif kind == "network":
-            self.reply(Path("/proc/net/tcp").read_bytes())
-            return True
+            said = Path("/proc/net/tcp").read_bytes()
         else:
             self.echo(head, head + body)
             return True
-        self.reply(b"done")
+        self.reply(said)
         return True
 
     def echo(self, head: bytes, request: bytes) -> None:
