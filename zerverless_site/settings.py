@@ -242,7 +242,7 @@ ZERVERLESS_SAMPLE = read.switch(
 ZERVERLESS_METRICS_TOKEN = read.text(
     "ZERVERLESS_METRICS_TOKEN",
     "",
-    "Who sends it as a bearer token may read /metrics; without it only this machine.",
+    "Bearer token that /metrics asks for; made once in the data directory.",
 )
 ZERVERLESS_LOG_LEVEL = read.choice(
     "ZERVERLESS_LOG_LEVEL",
@@ -276,6 +276,9 @@ if DOCKER_HOST.startswith("tcp://") and not DOCKER_TLS_VERIFY:
 read.finish()
 
 SECRET_KEY = SECRET_KEY or secrets.read_or_create(DATA_DIR / "secret-key")
+ZERVERLESS_METRICS_TOKEN = ZERVERLESS_METRICS_TOKEN or secrets.read_or_create(
+    DATA_DIR / "metrics-token"
+)
 
 # -- Django ---------------------------------------------------------------------------
 _base = urlsplit(ZERVERLESS_BASE_URL)

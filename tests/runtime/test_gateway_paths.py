@@ -290,7 +290,7 @@ def test_a_request_id_is_on_every_answer(
         ("/readyz", 200, ""),
         ("/robots.txt", 200, ""),
         ("/favicon.ico", 404, ""),
-        ("/metrics", 200, ""),
+        ("/metrics", 401, ""),
         ("/.well-known/security.txt", 404, ""),
     ],
 )
