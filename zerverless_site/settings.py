@@ -144,7 +144,6 @@ ZERVERLESS_FUNCTION_CONCURRENCY = read.integer(
     "24",
     "Requests in one function at once where its manifest does not say.",
 )
-
 ZERVERLESS_PRIMED_MAX = read.integer(
     "ZERVERLESS_PRIMED_MAX",
     "4",
@@ -240,9 +239,7 @@ ZERVERLESS_SAMPLE = read.switch(
     "ZERVERLESS_SAMPLE", "off", "Register the sample application at start."
 )
 ZERVERLESS_METRICS_TOKEN = read.text(
-    "ZERVERLESS_METRICS_TOKEN",
-    "",
-    "Bearer token that /metrics asks for; made once in the data directory.",
+    "ZERVERLESS_METRICS_TOKEN", "", "Token of /metrics; made in the data directory."
 )
 ZERVERLESS_LOG_LEVEL = read.choice(
     "ZERVERLESS_LOG_LEVEL",
