@@ -44,7 +44,7 @@ def effective_settings() -> list[dict[str, str]]:
 
 
 def _shown(name: str, kind: str) -> str:
-    value = getattr(settings, _NAMES.get(name, name), "")
+    value = getattr(settings, _NAMES.get(name, name))
     if any(part in name for part in _SECRET_PARTS):
         return "set, not shown" if value else ""
     if kind == "on/off":
@@ -54,7 +54,8 @@ def _shown(name: str, kind: str) -> str:
     if kind == "size":
         return _size(int(value))
     if isinstance(value, list):
-        return ", ".join(value)
+        # Port 0 means any (env.parse_reachable), and is not what somebody may write.
+        return ", ".join(redact(str(item)).removesuffix(":0") for item in value)
     return redact(str(value))
 
 
@@ -67,7 +68,7 @@ def _duration(seconds: int) -> str:
 
 def _size(value: int) -> str:
     for unit in ("", "Ki", "Mi", "Gi"):
-        if value < 1024:
+        if value % 1024 or not value:
             return f"{value}{unit}"
         value //= 1024
     return f"{value}Ti"

@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.fixtures.git import GitServer
 from tests.fixtures.stack import ROOT, Stack
 
+MANAGE = ROOT / "manage.py"
 FILES = {
     "zerverless.yaml": """\
 apiVersion: zerverless.io/v1
@@ -40,7 +41,7 @@ def test_a_port_that_is_taken_is_said_at_once(stack: Stack, tmp_path: Path) -> N
             "ZERVERLESS_DATA_DIR": str(tmp_path),
         }
         second = subprocess.run(
-            [sys.executable, ROOT / "manage.py", "serve"],
+            [sys.executable, MANAGE, "serve"],
             env={**stack.env, **environment},
             capture_output=True,
             text=True,
@@ -49,6 +50,26 @@ def test_a_port_that_is_taken_is_said_at_once(stack: Stack, tmp_path: Path) -> N
     assert second.returncode == 2
     reason = f"cannot listen on 127.0.0.1:{port}: Address already in use"
     assert reason in second.stderr
+
+
+def test_a_command_beside_it_needs_no_environment_repeated(stack: Stack) -> None:
+    """`file:` is not among the default protocols: the command knows what runs."""
+    repo = "--repo=file:///nowhere/beside.git"
+    done = subprocess.run(
+        [sys.executable, MANAGE, "add_application", "--namespace=beside", repo],
+        env={"ZERVERLESS_DATA_DIR": str(stack.data_dir)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (0, "beside/beside\n"), done.stderr
+    assert "beside/beside" in stack.shell(APPLICATIONS)
+
+
+APPLICATIONS = """
+from applications.models import Application
+print(*Application.objects.all())
+"""
 
 
 def test_ctrl_c_leaves_nothing_behind(stack: Stack, git_server: GitServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 import urllib.error
@@ -13,7 +14,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from runtime import cleanup
-from zerverless_site import preflight, processes, sample, setup
+from zerverless_site import preflight, processes, sample, saved_settings, setup
+from zerverless_site.settings import read
 from zerverless_site.supervisor import Program, Supervisor
 
 SOCKET_PATH_MAX = 107  # unix(7): sun_path without its final NUL
@@ -43,6 +45,10 @@ class Command(BaseCommand):
         programs = self._programs(roles)
         self.say("preparing database and static files")
         preflight.prepare()
+        if only is None:
+            # Roles in containers of their own each have settings of their own.
+            names = [setting.name for setting in read.declared]
+            saved_settings.save(settings.DATA_DIR, names, os.environ)
         supervisor = Supervisor(programs, None if only else settings.DATA_DIR / "log")
         self._obey_signals(supervisor)
         try:
