@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from runtime import strict_json
 from runtime.errors import FunctionFailed
+from runtime.http_request import HEADER_LINES_MAX, size_of
 
 Headers = list[tuple[str, str]]
 
-HEADERS_MAX = 100
 HEADER_BYTES_MAX = 32 * 1024
 _TEXT = "text/plain; charset=utf-8"
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")  # RFC 9110, section 5.6.2
@@ -78,7 +78,7 @@ def _guess(body: bytes) -> str:
 
 def _is_json(body: bytes) -> bool:
     try:
-        json.loads(body)
+        strict_json.loads(body)
     except (ValueError, RecursionError):
         return False
     return True
@@ -134,9 +134,9 @@ _KEYS = {"status", "headers", "body", "isBase64Encoded"}
 
 def _json(stdout: bytes, content_type: str) -> Reply:
     try:
-        data = json.loads(stdout)
-    except (ValueError, RecursionError):
-        raise _bad("it is not JSON") from None
+        data = strict_json.loads(stdout)
+    except (ValueError, RecursionError) as error:
+        raise _bad(f"it is not JSON: {error}") from None
     if not isinstance(data, dict) or not data.keys() & {"status", "headers", "body"}:
         raise _bad("it is not a JSON object with status, headers or body")
     if unknown := sorted(data.keys() - _KEYS):
@@ -154,15 +154,20 @@ def _json_body(body: Any, encoded: object) -> tuple[bytes, str]:
     if body is None:
         return b"", _TEXT
     if not isinstance(body, str):
-        return json.dumps(body, ensure_ascii=False).encode(
-            "utf-8", "replace"
-        ), "application/json"
+        return _dumped(body), "application/json"
     if not encoded:
         return body.encode("utf-8", "replace"), _TEXT
     try:
         return base64.b64decode(body, validate=True), "application/octet-stream"
     except (binascii.Error, ValueError):
         raise _bad("its body is not base64") from None
+
+
+def _dumped(body: Any) -> bytes:
+    try:
+        return strict_json.dumps(body)
+    except ValueError:
+        raise _bad("a number in its body is too large") from None
 
 
 def _json_headers(headers: Any) -> Headers:
@@ -194,11 +199,10 @@ def _checked(headers: Headers, hidden_cookies: frozenset[str]) -> Headers:
         for name, value in headers
         if not _is_dropped(_name(name), value, hidden_cookies)
     ]
-    size = sum(len(name) + len(value) + 4 for name, value in kept)
-    if len(kept) > HEADERS_MAX or size > HEADER_BYTES_MAX:
-        raise _bad(
-            f"its headers are over {HEADERS_MAX} or {HEADER_BYTES_MAX // 1024} KiB"
-        )
+    if len(kept) > HEADER_LINES_MAX:
+        raise _bad(f"it has over {HEADER_LINES_MAX} headers")
+    if size_of(kept) > HEADER_BYTES_MAX:
+        raise _bad(f"its headers are over {HEADER_BYTES_MAX // 1024} KiB")
     return kept
 
 

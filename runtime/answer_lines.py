@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from runtime import function_headers
 from runtime.answer import DROPPED, DROPPED_PREFIXES
 from runtime.errors import FunctionFailed
-from runtime.http_request import RawHeaders
+from runtime.http_request import HEADER_LINES_MAX, RawHeaders, size_of
 from runtime.invoke import control_cookies
 
 # With ours they still fit into the 64 KiB that proxies can be told to take.
@@ -43,9 +43,7 @@ class AnswerLines:
 
 def _answer_lines(raw: RawHeaders) -> tuple[bytes, int | None]:
     """Raises FunctionFailed."""
-    if sum(len(name) + len(value) for name, value in raw) > HEADERS_MAX:
-        limit = f"{HEADERS_MAX // 1024} KiB"
-        raise FunctionFailed(f"The headers of the function's answer are over {limit}.")
+    _check_size(raw)
     lines: list[bytes] = []
     seen: dict[bytes, list[bytes]] = {name: [] for name in _READ}
     for name, value in raw:
@@ -66,6 +64,16 @@ def _answer_lines(raw: RawHeaders) -> tuple[bytes, int | None]:
         lines.append(_SANDBOX)
     lengths = seen[b"content-length"]
     return b"".join(lines), int(lengths[0]) if lengths else None
+
+
+def _check_size(raw: RawHeaders) -> None:
+    if size_of(raw) > HEADERS_MAX:
+        limit = f"{HEADERS_MAX // 1024} KiB"
+        raise FunctionFailed(f"The headers of the function's answer are over {limit}.")
+    if len(raw) > HEADER_LINES_MAX:
+        raise FunctionFailed(
+            f"The function's answer has over {HEADER_LINES_MAX} headers."
+        )
 
 
 def _set_cookie_line(value: bytes) -> bytes:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl
 
+from runtime import strict_json
 from runtime.errors import BadRequest, HeadersTooLarge, UriTooLong
 
 # Linux refuses an argument list over a quarter of the stack, and one variable over
@@ -212,7 +213,7 @@ def _part_fields(content_type: str, body: bytes) -> Fields:
 
 
 def _json_fields(body: bytes) -> Fields:
-    data = json.loads(body)
+    data = strict_json.loads(body)
     if not isinstance(data, dict):
         return []
     return [

@@ -20,7 +20,7 @@ from runtime.figures import BUILD_BOUNDS, Builds, Figures
 from runtime.histogram import BOUNDS
 from runtime.metric import Metric
 from runtime.siblings import Told
-from runtime.traffic import Reading, status_of
+from runtime.traffic import Reading, is_functions, status_of
 
 Labels = Sequence[str]
 Samples = Iterable[tuple[Labels, float]]
@@ -43,6 +43,7 @@ class Scrape:
     def collect(self) -> Iterator[Family]:
         """Every family, once."""
         yield _counter(metric.REQUESTS, self._each(_answers), self._also)
+        yield _counter(metric.FAILURES, self._each(_failures), self._also)
         yield _counter(metric.ERRORS, self._each(_errors), self._also)
         rows = self._each(lambda one: [((), (one.durations, one.seconds))])
         yield _histogram(metric.DURATION, BOUNDS, rows, self._also)
@@ -90,8 +91,20 @@ def _answers(reading: Reading) -> Samples:
             yield (f"{digit}xx" if digit else "none",), count
 
 
+def _failures(reading: Reading) -> Samples:
+    return _by_code(reading, functions=True)
+
+
 def _errors(reading: Reading) -> Samples:
-    return (((code,), count) for code, count in reading.errors.items())
+    return _by_code(reading, functions=False)
+
+
+def _by_code(reading: Reading, *, functions: bool) -> Samples:
+    return (
+        ((code,), count)
+        for code, count in reading.errors.items()
+        if is_functions(code) is functions
+    )
 
 
 def _of_database(figures: Figures, builds: Builds) -> Iterator[Family]:

@@ -52,6 +52,9 @@ RawHeaders = list[tuple[bytes, bytes]]  # names in lower case
 
 TARGET_MAX = 8 * 1024
 HEADERS_MAX = 32 * 1024
+# Of a request and of an answer; more than these many a server and proxy refuses.
+HEADER_LINES_MAX = 100
+_SEPARATORS = len(": \r\n")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 # RFC 9110 section 7.6.1, and what older proxies add.
 HOP_BY_HOP = frozenset(
@@ -173,8 +176,15 @@ def read_headers(raw: RawHeaders, http_version: str) -> Headers:
 
 def check_headers(raw: RawHeaders) -> None:
     """Raise HeadersTooLarge where there is more than we pass on."""
-    if sum(len(name) + len(value) for name, value in raw) > HEADERS_MAX:
+    if size_of(raw) > HEADERS_MAX:
         raise HeadersTooLarge(f"All headers may be {HEADERS_MAX} bytes together.")
+    if len(raw) > HEADER_LINES_MAX:
+        raise HeadersTooLarge(f"A request may have {HEADER_LINES_MAX} header lines.")
+
+
+def size_of(headers: Headers | RawHeaders) -> int:
+    """Bytes of the whole lines: a thousand empty headers are no small matter."""
+    return sum(len(name) + len(value) + _SEPARATORS for name, value in headers)
 
 
 def check_version(http_version: str, *, coding: bool) -> None:

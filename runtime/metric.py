@@ -30,10 +30,16 @@ REQUESTS = Metric(
     "Requests that have ended, by the first digit of the status: `2xx`.",
     (*_FUNCTION, "code_class"),
 )
+FAILURES = Metric(
+    "function_errors_total",
+    "counter",
+    "Those of them the function failed: it crashed or timed out; by our code.",
+    (*_FUNCTION, "code"),
+)
 ERRORS = Metric(
     "platform_errors_total",
     "counter",
-    "Those of them we answered in the function's place, by our code.",
+    "Those of them we answered for another reason, such as busy; by our code.",
     (*_FUNCTION, "code"),
 )
 DURATION = Metric(
@@ -80,6 +86,6 @@ DATABASE = Metric("database_up", "gauge", "1 when the figures below could be rea
 INFO = Metric("build_info", "gauge", "Always 1.", ("version", "commit"))
 
 METRICS = (
-    *(REQUESTS, ERRORS, DURATION, COLD, LEFT_OUT, INFO, DATABASE, INSTANCES),
+    *(REQUESTS, FAILURES, ERRORS, DURATION, COLD, LEFT_OUT, INFO, DATABASE, INSTANCES),
     *(BUILDS, BUILD_DURATION, QUEUE_DEPTH, QUEUE_OLDEST, HEARTBEAT, SYNCED, DISK),
 )

@@ -112,8 +112,8 @@ def _errors(history: History) -> Panel:
     drawn = bars(own, top, "warn") + bars(ours, top, "bad", below=own)
     plot = Plot(len(slots), words, share(top), drawn, hints=hints(said))
     legend = (
-        ("warn", "the function's own 5xx"),
-        ("bad", "of the platform: crashed, timed out, busy"),
+        ("warn", "of the function: 5xx, crashed, timed out"),
+        ("bad", "of the platform: busy, unavailable"),
     )
     return Panel("Errors", share(whole.error_share), _whose(whole), plot, legend)
 
@@ -143,7 +143,7 @@ def _whose(tally: Tally) -> str:
         return "none"
     parts = []
     if tally.function_errors:
-        parts.append(f"{tally.function_errors:,} its own")
+        parts.append(f"{tally.function_errors:,} of the function")
     if tally.platform_errors:
         parts.append(f"{tally.platform_errors:,} of the platform")
     return ", ".join(parts)

@@ -19,6 +19,7 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 
+from runtime.errors import FunctionFailed, FunctionTimeout
 from runtime.histogram import BOUNDS, SIZE
 from runtime.route import Route
 from runtime.routes import RouteTable
@@ -42,7 +43,7 @@ class Counts:
         self.durations = [0] * SIZE
         self.seconds = 0.0
         self.answers = [0] * 10  # the function's own, by the status's first digit
-        self.errors: dict[str, int] = {}  # the platform's, by code
+        self.errors: dict[str, int] = {}  # answered by us, by code
         self.cold_buckets = [0] * SIZE
         self.cold_seconds = 0.0
 
@@ -81,21 +82,28 @@ class Reading:
     @property
     def client_errors(self) -> int:
         """4xx of whoever gave it, and clients that went away unanswered."""
-        refused = sum(self.errors.values()) - self.platform_errors
+        refused = sum(self.errors.values()) - self.platform_errors - self.failures
         return self.answers[4] + self.answers[0] + refused
 
     @property
     def function_errors(self) -> int:
-        """The function's own 5xx, and what is no status at all."""
-        return sum(self.answers[5:])
+        """The function's own 5xx, what is no status at all, and its failures."""
+        return sum(self.answers[5:]) + self.failures
+
+    @property
+    def failures(self) -> int:
+        """Requests we answered because the function crashed, gave no answer in time
+        or one that cannot be used."""
+        return sum(n for code, n in self.errors.items() if is_functions(code))
 
     @property
     def platform_errors(self) -> int:
-        """5xx that we answered in the function's place, and 429: too many at once."""
+        """5xx that are the fault of neither, and 429: too many at once."""
         return sum(
             count
             for code, count in self.errors.items()
-            if (status := status_of(code)) >= 500 or status == 429
+            if not is_functions(code)
+            and ((status := status_of(code)) >= 500 or status == 429)
         )
 
     def since(self, earlier: Reading) -> Reading:
@@ -131,8 +139,8 @@ class Traffic:
         self, route: Route, status: int, seconds: float, code: str = ""
     ) -> None:
         """Count a request that has ended: the status of its answer, 0 if there was
-        none, and the time it took. `code` is that of the platform's error, if the
-        answer was ours and not the function's.
+        none, and the time it took. `code` is that of our error, if the answer was
+        ours and not the function's.
         """
         try:
             counts = self._counts[route.function_id]
@@ -167,6 +175,11 @@ class Traffic:
 def status_of(code: str) -> int:
     """The HTTP status of a platform error: 502 of `ZV502M`, 500 of what has none."""
     return int(code[2:5]) if code[2:5].isdecimal() else 500
+
+
+def is_functions(code: str) -> bool:
+    """Whether an error that we answered is the function's own fault."""
+    return status_of(code) in {FunctionFailed.status, FunctionTimeout.status}
 
 
 def _minus(left: list[int], right: list[int]) -> list[int]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.answer import Reply, read_reply
-from runtime.errors import FunctionFailed
+from runtime import answer_lines, http_request
+from runtime.answer import HEADER_BYTES_MAX, Reply, read_reply
+from runtime.answer_lines import AnswerLines
+from runtime.errors import FunctionFailed, HeadersTooLarge
+from runtime.http_request import RawHeaders
 
 OURS = frozenset({"zerverless_session", "zerverless_csrf"})
 TEXT = "text/plain; charset=utf-8"
@@ -155,6 +159,63 @@ def test_a_broken_json_answer_is_502_and_says_why(
 def test_a_json_answer_must_be_an_object(stdout: bytes) -> None:
     with pytest.raises(FunctionFailed, match="JSON"):
         read(stdout, "json")
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ('{"body": NaN}', "not JSON: NaN is not a value of JSON"),
+        ('{"body": {"a": [Infinity]}}', "not JSON: Infinity"),
+        ('{"body": -Infinity, "status": 200}', "not JSON: -Infinity"),
+        ('{"headers": {"x": NaN}}', "not JSON: NaN"),
+        ('{"body": 1e999}', "a number in its body is too large"),
+        ('{"body": [-1e999]}', "a number in its body is too large"),
+        ("{'body': 1}", "not JSON: Expecting property name .* line 1 column 2"),
+    ],
+)
+def test_what_only_python_takes_for_json_is_502(written: str, reason: str) -> None:
+    """Threat 66: no other reader of the answer would understand it."""
+    with pytest.raises(FunctionFailed, match=reason):
+        read(written.encode(), "json")
+
+
+@pytest.mark.parametrize("written", [b"[NaN]", b'{"a": Infinity}'])
+def test_raw_output_that_is_no_json_is_not_called_so(written: bytes) -> None:
+    assert read(written).headers == [("content-type", TEXT)]
+
+
+def _json_answer(raw: RawHeaders) -> object:
+    headers: dict[str, list[str]] = {}
+    for name, value in raw:
+        headers.setdefault(name.decode(), []).append(value.decode())
+    return read_json(headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("check", "most", "error"),
+    [
+        (http_request.check_headers, http_request.HEADERS_MAX, HeadersTooLarge),
+        (AnswerLines().read, answer_lines.HEADERS_MAX, FunctionFailed),
+        (_json_answer, HEADER_BYTES_MAX, FunctionFailed),
+    ],
+)
+def test_limits_of_headers_count_whole_lines_and_their_number(
+    check: Callable[[RawHeaders], object], most: int, error: type[Exception]
+) -> None:
+    """Threat 66: `x: ` and a line's end are bytes too, and each line is work."""
+    room = most // 100 - len(b"x: \r\n")
+    for lines, size, fits in (
+        (100, room, True),
+        (100, room + 10, False),
+        (100, 0, True),
+        (101, 0, False),
+    ):
+        raw = [(b"x", b"y" * size)] * lines
+        if fits:
+            check(raw)
+        else:
+            with pytest.raises(error):
+                check(raw)
 
 
 def test_lone_surrogates_in_a_body_do_not_break_the_answer() -> None:

@@ -105,7 +105,10 @@ def test_words_say_what_the_drawing_shows() -> None:
     requests, errors, times = panels.panels(history)
     assert (requests.value, requests.note) == ("120", "2 a minute")
     assert "at most 120 a minute" in requests.plot.words
-    assert (errors.value, errors.note) == ("3.3 %", "3 its own, 1 of the platform")
+    assert (errors.value, errors.note) == (
+        "3.3 %",
+        "3 of the function, 1 of the platform",
+    )
     assert times.value == "6 ms"
     assert "95 % within 7.8 ms" in times.plot.words
     [only] = panels.rows(history)

@@ -119,6 +119,7 @@ ROWS = [
     Row("control in value", b"X: y\x01z\r\n\r\n", 400),
     Row("CR in value", b"X: y\rz\r\n\r\n", 400),
     Row("too much", b"X: %b\r\n\r\n" % (b"y" * 40_000), 431),
+    Row("too many", b"X: y\r\n" * 100 + b"\r\n", 431),
 ]
 IDS = [row.name for row in ROWS]
 

@@ -176,6 +176,7 @@ def test_query_fields_become_inputs(query: str, expected: dict[str, str]) -> Non
         (JSON, b'{"nul": "\\u0000", "half": "\\ud800"}', {}),
         (JSON, b"[1, 2]", {}),
         (JSON, b"not json", {}),
+        (JSON, b'{"a": NaN}', {}),
         (JSON, b"[" * 60_000, {}),
         (JSON, b'{"n": ' + b"9" * 5000 + b"}", {}),
         (("content-type", "application/ld+json; a=b"), b'{"a": "b"}', {"INPUT_A": "b"}),

@@ -174,17 +174,19 @@ def test_requests_are_counted_by_function_and_class(endpoint: Endpoint) -> None:
     for status in (200, 204, 404):
         endpoint.traffic.observe(route, status, 0.003)
     endpoint.traffic.observe(route, 503, 0.003, "ZV503S")
+    endpoint.traffic.observe(route, 502, 0.003, "ZV502M")
     endpoint.traffic.cold(route, 0.9)
     found = endpoint.scrape()
     counted = samples(found["zerverless_requests"])
     place = ('/a"b\\', "alice")
-    assert counted == {("2xx", *place): 2, ("4xx", *place): 1, ("5xx", *place): 1}
+    assert counted == {("2xx", *place): 2, ("4xx", *place): 1, ("5xx", *place): 2}
     assert samples(found["zerverless_platform_errors"]) == {("ZV503S", *place): 1}
+    assert samples(found["zerverless_function_errors"]) == {("ZV502M", *place): 1}
     durations = found["zerverless_request_duration_seconds"]
     by_bound = {
         one.labels["le"]: one.value for one in durations.samples if "le" in one.labels
     }
-    assert (by_bound["0.002"], by_bound["0.004"], by_bound["+Inf"]) == (0, 4, 4)
+    assert (by_bound["0.002"], by_bound["0.004"], by_bound["+Inf"]) == (0, 5, 5)
     sums = {one.name: one.value for one in durations.samples}
     assert sums["zerverless_request_duration_seconds_count"] == 4
     assert sums["zerverless_request_duration_seconds_sum"] == pytest.approx(0.012)

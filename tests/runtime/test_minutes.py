@@ -88,11 +88,12 @@ def test_a_row_says_what_kind_of_answers_there_were(db: None) -> None:
     for status in (200, 301, 404, 500):
         writer.traffic.observe(route, status, 0.5)
     writer.traffic.observe(route, 504, 30.0, "ZV504")
+    writer.traffic.observe(route, 503, 5.0, "ZV503B")
     writer.traffic.cold(route, 0.8)
     writer.turn()
     row = TrafficMinute.objects.get()
-    assert (row.requests, row.redirects, row.client_errors) == (5, 1, 1)
-    assert (row.function_errors, row.platform_errors) == (1, 1)
+    assert (row.requests, row.redirects, row.client_errors) == (6, 1, 1)
+    assert (row.function_errors, row.platform_errors) == (2, 1)
     assert (row.cold_starts, row.cold_seconds) == (1, 0.8)
 
 
