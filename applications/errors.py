@@ -35,6 +35,10 @@ class GitError(UserError):
     code = "git:failed"
 
 
+class GitAddressError(GitError):
+    """The server cannot be used as it was given. It says nothing about a commit."""
+
+
 class GitUnavailable(PlatformError):
     """The Git server did not answer in time, or Git itself failed here."""
 

@@ -157,7 +157,7 @@ class Cache:
 
     def _fetch(self, sha: str, branch: str) -> None:
         command = self._fetching(1, f"+{sha}:{KEPT}{sha}")
-        outcome = self._run(command)
+        outcome = self._run(command, self.url)
         if outcome.succeeded:
             return
         if "not our ref" in outcome.errors or "unadvertised" in outcome.errors:
@@ -169,7 +169,7 @@ class Cache:
         """The branch has moved on: where the server refuses commits by name, look
         for it among the branch's latest."""
         command = self._fetching(DEEPER, f"+refs/heads/{branch}:{KEPT}branch")
-        outcome = self._run(command)
+        outcome = self._run(command, self.url)
         if not outcome.succeeded:
             raise failure(command, outcome)
         kept = self._git("update-ref", f"{KEPT}{sha}", sha)
@@ -207,5 +207,5 @@ class Cache:
         if not outcome.succeeded:
             raise failure(arguments, outcome)
 
-    def _run(self, command: list[str]) -> git_process.Outcome:
-        return git_process.run(command, keep_open=[self.lock])
+    def _run(self, command: list[str], url: str | None = None) -> git_process.Outcome:
+        return git_process.run(command, url=url, keep_open=[self.lock])

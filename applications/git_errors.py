@@ -7,15 +7,19 @@ sentence; the lines after it are the command, its exit status and git's own word
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
 
-from applications.errors import GitError, GitUnavailable
+from applications.errors import GitAddressError, GitError, GitUnavailable
+from applications.git_address import NOT_FOUND
 from applications.git_process import ERRORS_MAX, Outcome
 from applications.redact import redact
+
+log = logging.getLogger(__name__)
 
 QUOTED_MAX = 1000  # characters of git's own words in a message
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -40,7 +44,7 @@ class Cause:
 _CAUSES = (
     Cause(
         r"dubious ownership",
-        GitError,
+        GitAddressError,
         "git:owner",
         "The repository belongs to another user than the one Zerverless runs as: "
         "change its owner, or serve it over https.",
@@ -53,7 +57,7 @@ _CAUSES = (
     ),
     Cause(
         r"unable to update url base from redirection|returned error: 30\d",
-        GitError,
+        GitAddressError,
         "git:url",
         "The server redirects this URL, and redirects are not followed: enter the "
         "address it leads to (some servers want .git at the end).",
@@ -61,26 +65,31 @@ _CAUSES = (
     Cause(
         r"transport '\S+' not allowed|remote-\S+' is not a git command"
         r"|URL rejected|Malformed",
-        GitError,
+        GitAddressError,
         "git:url",
         "Git does not accept this URL.",
     ),
     Cause(
         r"Authentication failed|could not read (?:Username|Password)"
         r"|returned error: 40[13]|terminal prompts disabled",
-        GitError,
+        GitAddressError,
         "git:auth",
         "The server asks for a login: the repository is private or does not exist "
         "(servers answer the same for both). Private repositories are not supported "
         "yet.",
     ),
     Cause(
-        r"returned error: 4(?:04|10)|repository '.*' not found"
+        r"returned error: 4(?:0[045]|10)|repository '.*' not found"
         r"|does not appear to be a git repository|not valid:.*is this a git repo"
-        r"|does not exist|dumb http transport",
-        GitError,
+        r"|does not exist|dumb http transport"
+        r"|Failed to connect|Couldn't connect|Connection (?:refused|timed out)"
+        r"|No route to host|unreachable|Could not resolve (?:host|proxy)"
+        r"|Empty reply|HTTP/0\.9|Unsupported (?:protocol|HTTP)|Weird server reply"
+        r"|gnutls_handshake|wrong version number|unexpected TLS|unknown protocol"
+        r"|SSL_ERROR_SYSCALL",
+        GitAddressError,
         "git:not-found",
-        "There is no Git repository at this URL, or it is private.",
+        NOT_FOUND,
     ),
     Cause(
         r"returned error: 429",
@@ -96,21 +105,15 @@ _CAUSES = (
     ),
     Cause(
         r"certificate|self.signed|SSL: no alternative",
-        GitError,
+        GitAddressError,
         "git:tls",
         "The server's TLS certificate cannot be verified.",
     ),
     Cause(
-        r"gnutls_handshake|SSL_|TLS|ssl3?_|OpenSSL",
+        r"SSL_|TLS|ssl3?_|OpenSSL",
         GitUnavailable,
         "git:tls",
         "The TLS connection to the server failed.",
-    ),
-    Cause(
-        r"Could not resolve (?:host|proxy)",
-        GitUnavailable,
-        "git:network",
-        "The host name cannot be resolved: check it for a typing mistake.",
     ),
     Cause(
         r"couldn't find remote ref",
@@ -144,9 +147,8 @@ _CAUSES = (
         "The server is too slow or does not answer.",
     ),
     Cause(
-        r"Failed to connect|Couldn't connect|Connection (?:refused|reset|closed)"
-        r"|Empty reply|early EOF|hung up|RPC failed|unexpected disconnect"
-        r"|Recv failure|transfer closed|invalid index-pack output|unable to access"
+        r"Connection (?:reset|closed)|early EOF|hung up|RPC failed"
+        r"|unexpected disconnect|Recv failure|transfer closed|invalid index-pack output|unable to access"
         r"|protocol error|bad line length|expected flush|HTTP/2 stream",
         GitUnavailable,
         "git:network",
@@ -173,6 +175,10 @@ def failure(arguments: Sequence[str], outcome: Outcome) -> GitError | GitUnavail
     cause = _cause(arguments, outcome)
     if cause is None:
         return UnexplainedFailure(f"Git failed.\n{details}")
+    if cause.sentence is NOT_FOUND:
+        # Git's own words would tell a closed port from a web server.
+        log.info("%s", " | ".join(details.splitlines()))
+        return cause.family(NOT_FOUND, cause.code)
     return cause.family(f"{cause.sentence}\n{details}", cause.code)
 
 

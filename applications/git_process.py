@@ -13,12 +13,15 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from django.conf import settings
+
+from applications import git_address
+from applications.git_url import check_url
 
 ERRORS_MAX = 32 * 1024  # bytes of git's standard error that are kept
 MEMORY_MAX = 2 * 2**30  # address space of one git process, bytes
@@ -57,6 +60,8 @@ _KEPT = (
 _CONFIG = {
     "protocol.allow": "never",
     "http.followRedirects": "false",  # the first host is checked, a second is not
+    "transfer.bundleURI": "false",  # nor a server that the first one names
+    "fetch.uriProtocols": "",
     "credential.helper": "",
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
@@ -98,8 +103,18 @@ def home() -> Path:
     return path
 
 
-def environment(**more: str) -> dict[str, str]:
-    """Everything git may know: no user, no system configuration, no prompt."""
+def environment(url: str | None = None, **more: str) -> dict[str, str]:
+    """Everything git may know: no user, no system configuration, no prompt.
+
+    It may speak one protocol, that of `url`, with the host's checked addresses; and
+    none at all without one. Raises GitAddressError for a URL that is not to be used.
+    """
+    config: dict[str, str] = {}
+    protocol = ""
+    if url is not None:
+        check_url(url)
+        protocol = url.partition("://")[0] if "://" in url else "file"
+        config = {f"protocol.{protocol}.allow": "always", **git_address.pin(url)}
     empty = home()
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     return {
@@ -114,22 +129,20 @@ def environment(**more: str) -> dict[str, str]:
         "GIT_ATTR_NOSYSTEM": "1",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_ASKPASS": "/bin/true",
-        "GIT_ALLOW_PROTOCOL": ":".join(settings.ZERVERLESS_GIT_PROTOCOLS),
+        "GIT_ALLOW_PROTOCOL": protocol,
         "GIT_PROTOCOL_FROM_USER": "0",
         "GIT_HTTP_LOW_SPEED_LIMIT": "1000",
         "GIT_HTTP_LOW_SPEED_TIME": "20",
         "GIT_LFS_SKIP_SMUDGE": "1",
         "GIT_NO_LAZY_FETCH": "1",
         "GIT_NO_REPLACE_OBJECTS": "1",
-        **_config_environment(),
+        **_config_environment(config),
         **more,
     }
 
 
-def _config_environment() -> dict[str, str]:
-    config = dict(_CONFIG)
-    for protocol in settings.ZERVERLESS_GIT_PROTOCOLS:
-        config[f"protocol.{protocol}.allow"] = "always"
+def _config_environment(more: Mapping[str, str]) -> dict[str, str]:
+    config = {**_CONFIG, **more}
     pairs = {"GIT_CONFIG_COUNT": str(len(config))}
     for number, (key, value) in enumerate(config.items()):
         pairs[f"GIT_CONFIG_KEY_{number}"] = key
@@ -140,12 +153,14 @@ def _config_environment() -> dict[str, str]:
 def run(
     arguments: Sequence[str],
     *,
+    url: str | None = None,
     output_max: int = 64 * 1024,
     timeout: float | None = None,
     keep_open: Sequence[int] = (),
 ) -> Outcome:
     """Run `git` with `arguments`; at most `timeout` seconds, default from settings.
 
+    `url` is the one remote repository the command may speak to.
     `keep_open` are file descriptors git inherits: a lock stays held until the last
     process of the command is gone. Whatever ends this call ends every one of them.
     """
@@ -158,7 +173,7 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=home(),
-        env=environment(),
+        env=environment(url),
         pass_fds=tuple(keep_open),
         start_new_session=True,
         # SIGXFSZ stays ignored: a file at its limit is an error git reports.

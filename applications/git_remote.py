@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from applications import git_process
 from applications.errors import GitError
 from applications.git_errors import failure
-from applications.git_url import check_url
 
 HEADS_MAX = 16 * 2**20  # bytes of branch list: about 150,000 branches
 SHA256_LENGTH = 64  # hexadecimal digits of an object name in a SHA-256 repository
@@ -55,9 +54,8 @@ def look(url: str) -> Remote:
 
 
 def _ask(url: str, *arguments: str) -> list[tuple[str, str]]:
-    check_url(url)
     command = ["ls-remote", "--quiet", *arguments]
-    outcome = git_process.run(command, output_max=HEADS_MAX)
+    outcome = git_process.run(command, url=url, output_max=HEADS_MAX)
     if not outcome.succeeded:
         raise failure(command, outcome)
     lines = outcome.output.decode("utf-8", "replace").split("\n")

@@ -7,17 +7,23 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from applications.errors import GitError
+from applications import git_allow
+from applications.errors import GitAddressError
 
 URL_MAX = 500
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::[1-9][0-9]{0,4})?")
+_UNUSUAL = (
+    "Write the host as a plain name or address: git.example.org, 192.0.2.1 or "
+    "[2001:db8::1], without a final dot, and :PORT behind it or not."
+)
 _SCP = re.compile(r"\A[^/:]+:(?!//)")  # git@host:path
 
 
 def check_url(url: str) -> None:
-    """Refuse what is not the plain address of a repository; raises GitError."""
+    """Refuse what is not the plain address of a repository; raises GitAddressError."""
     problem = _url_problem(url)
     if problem:
-        raise GitError(problem, "git:url")
+        raise GitAddressError(problem, "git:url")
 
 
 def _url_problem(url: str) -> str:
@@ -62,4 +68,9 @@ def _host_problem(url: str) -> str:
         )
     if not host or host.startswith("-") or not url.isascii():
         return "The URL names no host, or not in plain ASCII."
-    return ""
+    return "" if _HOST.fullmatch(parts.netloc) and _is_plain(host) else _UNUSUAL
+
+
+def _is_plain(host: str) -> bool:
+    """A name, or an address in its usual form: curl reads a dozen others."""
+    return git_allow.is_name(host) or git_allow.literal(host) is not None

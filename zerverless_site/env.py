@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from environs import EnvError, EnvValidationError, FileAwareEnv
 
+from applications import git_allow
 from applications.quantities import parse_duration, parse_size
 
 T = TypeVar("T")
@@ -65,6 +66,14 @@ def _reachable(word: str) -> str:
             f'"{word}": {error}: write ADDRESS or ADDRESS/BITS, :PORT behind it or not'
         ) from error
     return f"{network}:{number}"
+
+
+def parse_git_allow(text: str) -> list[str]:
+    """What Git may connect to although it is private, in the words given."""
+    words = parse_words(text)
+    for word in words:
+        git_allow.parse(word)
+    return words
 
 
 def check_docker_host(text: str) -> str:
@@ -126,6 +135,9 @@ class Reader:
 
     def reachable(self, name: str, default: str, about: str) -> list[str]:
         return self._read("list", name, default, about, parse_reachable)
+
+    def git_allow(self, name: str, default: str, about: str) -> list[str]:
+        return self._read("list", name, default, about, parse_git_allow)
 
     def refuse(self, name: str, problem: str) -> None:
         """Report a value that is well-formed but cannot be used with the others."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -13,6 +12,7 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
+from applications import git_address
 from applications.errors import ZerverlessError
 from applications.work import Cluster
 from builds import engine as build_engine
@@ -63,14 +63,15 @@ def disk() -> Check:
 
 
 def git() -> Check:
-    """A git that runs."""
-    try:
-        version = subprocess.run(
-            ["git", "--version"], capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError) as error:
-        return Check("git", False, str(error), "Install git.")
-    return Check("git", True, version)
+    """A git that runs, and connects only to addresses that were checked."""
+    version = git_address.git_version()
+    if not version:
+        return Check("git", False, "does not run", "Install git.")
+    named = "git version " + ".".join(map(str, version))
+    if version < git_address.PINS_SINCE:
+        hint = "Install git 2.37 or later; or name hosts in ZERVERLESS_GIT_ALLOW."
+        return Check("git", False, f"{named} is sent to no host by its name", hint)
+    return Check("git", True, named)
 
 
 def docker() -> Check:

@@ -87,6 +87,12 @@ ZERVERLESS_GIT_PROTOCOLS = read.words(
     "https",
     "Protocols a repository URL may use: https, http, and for development file.",
 )
+ZERVERLESS_GIT_ALLOW = read.git_allow(
+    "ZERVERLESS_GIT_ALLOW",
+    "",
+    "Private Git servers that are connected to all the same: git.internal:3000, "
+    "10.0.0.5, 10.0.0.0/8, [fd00::5]:443.",
+)
 ZERVERLESS_GIT_TIMEOUT = read.duration(
     "ZERVERLESS_GIT_TIMEOUT", "2m", "A Git command still running after this is killed."
 )

@@ -111,7 +111,7 @@ def test_ssh_is_refused_by_name() -> None:
     [
         "https://github.com/user/repo",
         "https://git.example.org:8443/a/b/c.git",
-        "https://[2001:db8::1]/x.git",
+        "https://[2606:50c0:8000::153]/x.git",
         "https://host/%7Euser/caf%C3%A9.git",
         "http://127.0.0.1:3000/x.git",
     ],

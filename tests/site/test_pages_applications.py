@@ -113,7 +113,7 @@ def test_what_cannot_be_reached_is_saved_when_one_insists(
 ) -> None:
     gone = "http://127.0.0.1:1/gone.git"
     body = dashboard.post(NEW, form(gone, "save")).content.decode()
-    assert "The connection to the server failed" in body
+    assert "No Git repository was found at this URL" in body
     dashboard.post(NEW, form(gone, "save_anyway"))
     assert Application.objects.get().repo_url == gone
 
