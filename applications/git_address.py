@@ -26,8 +26,8 @@ from applications.git_allow import Address
 # tell a stranger what runs in the operator's network.
 NOT_FOUND = (
     "No Git repository was found at this URL: check its spelling, that its server "
-    "runs, and that the repository is public. A server at a private address has to be named "
-    "in ZERVERLESS_GIT_ALLOW."
+    "runs, and that the repository is public. A server at a private address has "
+    "to be named in ZERVERLESS_GIT_ALLOW."
 )
 RESOLVE_SECONDS = 10.0
 PINNED_MAX = 8

@@ -148,7 +148,8 @@ _CAUSES = (
     ),
     Cause(
         r"Connection (?:reset|closed)|early EOF|hung up|RPC failed"
-        r"|unexpected disconnect|Recv failure|transfer closed|invalid index-pack output|unable to access"
+        r"|unexpected disconnect|Recv failure|transfer closed"
+        r"|invalid index-pack output|unable to access"
         r"|protocol error|bad line length|expected flush|HTTP/2 stream",
         GitUnavailable,
         "git:network",
