@@ -11,7 +11,7 @@ def configuration(url: str) -> dict[str, Any]:
     """The DATABASES setting."""
     default: dict[str, Any] = dict(dj_database_url.parse(url))
     if default["ENGINE"].endswith("sqlite3"):
-        # IMMEDIATE: two writers queue for the lock instead of failing when they upgrade.
+        # IMMEDIATE: two writers queue for the lock, or they fail when they upgrade.
         default["OPTIONS"] = {
             "timeout": 20,
             "transaction_mode": "IMMEDIATE",
