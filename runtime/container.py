@@ -11,7 +11,7 @@ from typing import Any
 
 from django.conf import settings
 
-from runtime import engine, removal
+from runtime import engine, engine_client, removal
 from runtime.errors import ContainerEngineError
 from runtime.pump import Pump, Stopped
 
@@ -88,7 +88,7 @@ def supervise(
     name: str, pump: Pump, timeout: float, cancelled: Callable[[], bool]
 ) -> Outcome:
     """Move bytes until the program has ended or has to be stopped."""
-    with engine.our_errors():
+    with engine_client.our_errors():
         until = time.monotonic() + timeout
         outcome = Outcome(pump.run(until, cancelled))
         if outcome.stopped is Stopped.END:
@@ -131,7 +131,7 @@ def _stop(name: str, pump: Pump, outcome: Outcome) -> None:
     try:
         engine.kill(name, "SIGTERM")
         pump.discard_stdout()
-        with engine.our_errors():
+        with engine_client.our_errors():
             pump.run(time.monotonic() + _GRACE, lambda: False)
     except ContainerEngineError:
         # How the request ends is decided already; a failing engine does not change it.

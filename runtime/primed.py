@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from applications.errors import UserError
-from runtime import container, engine, files, removal
+from runtime import container, engine, engine_client, files, removal
 from runtime.container import Outcome
 from runtime.errors import ContainerEngineError
 from runtime.marks import MarkedPump
@@ -109,7 +109,7 @@ def prime(name: str, config: dict[str, Any]) -> Primed:
             output, feed = container.open_streams(streams, name, stdin=True)
         with container.phase(phases, "start"):
             engine.start(name)
-            with engine.our_errors():
+            with engine_client.our_errors():
                 _until_ready(output)
         stack.pop_all()
         return Primed(name, streams, output, feed, phases)

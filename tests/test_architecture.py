@@ -19,7 +19,11 @@ FILES = sorted(
     if "migrations" not in path.parts
 )
 GIT_ADAPTER = {"applications/repository.py"}
-DOCKER_ADAPTERS = {"builds/engine.py", "runtime/engine.py"}
+DOCKER_ADAPTERS = {
+    "builds/engine.py",
+    "runtime/engine.py",
+    "runtime/engine_client.py",
+}
 
 
 def name_of(path: Path) -> str:
