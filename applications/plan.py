@@ -33,6 +33,7 @@ class Live:
 
     key: str
     config: dict[str, Any]
+    build: int | None = None  # the active build, if there is one
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,11 @@ def _supersede(newer: Build) -> None:
     )
 
 
+def await_end(build_pk: int, sync: Sync) -> None:
+    """Make the end of a build that is on its way the end of this sync as well."""
+    Build.objects.get(pk=build_pk).awaited_by.add(sync)
+
+
 def cancel(build_pk: int, by: str) -> bool:
     """Cancel a queued build at once, ask a running one to stop; False if neither."""
     now = timezone.now()

@@ -42,6 +42,8 @@ class Build(Work):
     sync = models.ForeignKey(
         Sync, null=True, on_delete=models.SET_NULL, related_name="builds"
     )
+    # Later syncs that found this build on its way and left it: its end is theirs too.
+    awaited_by = models.ManyToManyField(Sync, related_name="awaited", blank=True)
     # Syncs are numbered in the order commits were asked for; an older one finishing
     # late must not replace a newer one, even after the Sync row was cleaned up.
     order = models.PositiveBigIntegerField(default=0, editable=False)

@@ -43,13 +43,15 @@ def without_image() -> list[Deployment]:
 
 
 def _target_of(function: Function, gone: set[int]) -> Live | None:
-    build = function.builds.active().order_by("-order", "-pk").first()
+    active = function.builds.active().order_by("-order", "-pk").first()
+    build = active
     if build is None:
         live = function.deployments.live().select_related("build").first()
         build = live.build if live and live.pk not in gone else None
     if build is None:
         return None
-    return Live(build.key, FunctionSpec.from_dict(build.spec).config())
+    config = FunctionSpec.from_dict(build.spec).config()
+    return Live(build.key, config, active.pk if active else None)
 
 
 @transaction.atomic

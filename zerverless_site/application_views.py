@@ -20,9 +20,11 @@ from applications import names
 from applications.connection import Connection
 from applications.forms import AddForm
 from applications.fragments import fragment, unless_seen, version
-from applications.models import Application, Function, Sync
+from applications.models import Application, Function, Sync, SyncQuerySet
 from applications.views import tested
+from builds import outcome
 from builds.models import Build
+from builds.outcome import Outcome
 from runtime import serving, traffic_views
 from zerverless_site import pipeline
 
@@ -152,7 +154,7 @@ def application_part(request: HttpRequest, pk: int) -> HttpResponse:
 def _application_context(row: Application) -> dict[str, Any]:
     declared = Function.objects.declared().filter(application=row)
     functions = traffic_views.with_brief(list(serving.with_health(declared)))
-    syncs = list(row.syncs.select_related("revision").order_by("-pk")[:SYNCS_SHOWN])
+    syncs = _with_outcome(row.syncs.select_related("revision"))
     head = row.revisions.filter(sha=row.head_sha).first() if row.head_sha else None
     facts = [serving.facts(function) for function in functions]
     return {
@@ -162,12 +164,18 @@ def _application_context(row: Application) -> dict[str, Any]:
         "head": head,
         "serving": sum(number is not None for _, _, number in facts),
         "version": version(
-            [(sync.pk, sync.state) for sync in syncs],
+            [(sync.pk, ended.state, ended.words) for sync, ended in syncs],
             facts,
             [function.brief for function in functions],
             (row.status, row.checked_at, row.poll_error),
         ),
     }
+
+
+def _with_outcome(rows: SyncQuerySet) -> list[tuple[Sync, Outcome]]:
+    """The latest syncs, each with what became of it and its builds."""
+    latest = outcome.with_builds(rows).order_by("-pk")[:SYNCS_SHOWN]
+    return [(row, outcome.of(row)) for row in latest]
 
 
 @require_POST
@@ -210,19 +218,22 @@ def sync_part(request: HttpRequest, pk: int) -> HttpResponse:
 def _syncs() -> QuerySet[Sync]:
     builds = Build.objects.select_related("function", "reused_from").order_by("pk")
     return Sync.objects.select_related("application", "revision").prefetch_related(
-        Prefetch("builds", queryset=builds)
+        Prefetch("builds", queryset=builds), Prefetch("awaited", queryset=builds)
     )
 
 
 def _sync_context(row: Sync) -> dict[str, Any]:
-    builds = list(row.builds.all())
+    ended = outcome.of(row)
     return {
         "sync": row,
-        "builds": builds,
+        "outcome": ended,
+        "builds": ended.builds,
         "steps": _steps(row),
-        "is_settled": row.is_final and all(build.is_final for build in builds),
+        "is_settled": ended.is_final,
         "version": version(
-            row.state, row.revision_id, [(build.pk, build.state) for build in builds]
+            row.state,
+            row.revision_id,
+            [(build.pk, build.state) for build in ended.builds],
         ),
     }
 

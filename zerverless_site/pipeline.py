@@ -52,13 +52,16 @@ def reconcile(sync_pk: int) -> None:
     sync = Sync.objects.select_related("application").get(pk=sync_pk)
     with attempt(Sync.objects.all(), sync, token) as lease:
         revision, desired = _observe(sync)
-        changes = plan(desired, deploy.observe(sync.application))
+        live = deploy.observe(sync.application)
+        changes = plan(desired, live)
         by_path = {item.spec.path: item for item in desired}
         for change in changes:
             if change.kind is Kind.RETIRE:
                 _retire(sync.application, change.path)
             elif change.kind is not Kind.KEEP:
                 _request_build(sync, revision, by_path[change.path])
+            elif (kept := live[change.path]) and kept.build:
+                builds.await_end(kept.build, sync)
         poll.settled(sync.application, revision)
         lease.finish(State.SUCCEEDED, plan=[change.as_dict() for change in changes])
     queue.hint()

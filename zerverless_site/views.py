@@ -56,7 +56,7 @@ def _overview() -> dict[str, Any]:
     functions = serving.counts()
     attention = list(serving.needing_attention(ATTENTION))
     unwell = list(_unwell(present)[:ATTENTION])
-    recent = work.active()[:RECENT] + work.finished(RECENT)
+    recent = work.latest(RECENT)
     traffic = panels.brief(history.of_everything())
     return {
         "applications": applications,
@@ -64,7 +64,7 @@ def _overview() -> dict[str, Any]:
         "total_functions": functions.total(),
         "attention": attention,
         "unwell": unwell,
-        "recent": recent[:RECENT],
+        "recent": recent,
         "traffic": traffic,
         "version": version(
             applications,

@@ -109,8 +109,9 @@ def test_what_runs_comes_before_what_waits(dashboard: Client) -> None:
     world = make_world()
     newest_build_is(world, State.QUEUED)
     Sync.objects.filter(pk=world.sync.pk).update(state=State.RUNNING)
-    states = [entry.work.state for entry in page_of_activity(dashboard)]
-    assert states == [State.RUNNING, State.QUEUED]
+    shown = [(entry.what, entry.work.state) for entry in page_of_activity(dashboard)]
+    running = ("Sync", State.RUNNING)  # the second one because its build waits
+    assert shown == [running, running, ("Build", State.QUEUED)]
 
 
 def page_of_activity(dashboard: Client) -> list[Entry]:

@@ -18,7 +18,7 @@ from tests.fixtures.pages import (
     make_world,
 )
 
-MOST = 12  # session and user included
+MOST = 13  # session and user included
 
 
 def more_history(world: World) -> None:

@@ -10,10 +10,11 @@ from django.utils import timezone
 
 from applications.models import Application, Function, Sync
 from applications.work import State
+from builds import outcome
 from builds.models import Build
 from runtime.models import Deployment, Installation
 from tests.fixtures.git import GitServer, Repository
-from zerverless_site import pipeline
+from zerverless_site import follow, pipeline
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -123,6 +124,30 @@ def test_a_failed_function_does_not_block_its_sibling(
     assert Build.objects.latest("pk").state in State.values
     failed = Build.objects.get(state=State.FAILED)
     assert (failed.function.path, failed.error != "") == ("/a", True)
+
+
+def test_a_sync_that_finds_the_build_on_its_way_ends_as_that_build_does(
+    application: Application, repo: Repository
+) -> None:
+    """`--wait` ended with 0, and the sync green, a second before the build failed."""
+    repo.commit({**files(), "a/Dockerfile": BAD}, "broken")
+    first, second = (
+        pipeline.request_sync(application, Sync.Trigger.MANUAL) for _ in "12"
+    )
+    assert first == second, "a second request joins a queued sync"
+    pipeline.reconcile(first.pk)
+    second = pipeline.request_sync(application, Sync.Trigger.COMMAND)
+    pipeline.reconcile(second.pk)
+    second.refresh_from_db()
+    assert (second.state, kinds(second)) == (State.SUCCEEDED, {"/a": "keep"})
+    assert outcome.of(second).state == State.RUNNING
+    with pytest.raises(follow.StillRunning):
+        follow.follow(second, print, 0)
+    pipeline.run_builds()
+    told: list[str] = []
+    assert not follow.follow(second, told.append, 60)
+    assert [line for line in told if line.startswith(f"{second}: failed")]
+    assert outcome.of(Sync.objects.get(pk=second.pk)).state == State.FAILED
 
 
 def test_a_function_no_longer_declared_is_retired(

@@ -14,7 +14,7 @@ NOT_FOUND, FAILED_CHECKS, TIMED_OUT = 4, 3, 6  # exit codes of docs/cli.md
 
 
 class Command(BaseCommand):
-    """Request a sync; with --wait, stay until it and its builds have ended."""
+    """Request a sync; with --wait, stay until its commit is live, or will not be."""
 
     help = "Sync an application with its repository now."
 
@@ -61,7 +61,7 @@ def report_sync(
     if options["json"]:
         command.stdout.write(json.dumps(result))
     else:
-        command.stdout.write(f"{sync}: {sync.state}")
+        command.stdout.write(f"{sync}: {result['state']}")
         for row in follow.live_lines(result):
             command.stdout.write(row)
     if not ok:
