@@ -16,6 +16,7 @@ from runtime import engine
 from runtime.errors import ContainerEngineError, Unavailable
 
 Told = Callable[[int], None]
+ToldOfMemory = Callable[[], None]
 
 LABEL = "zerverless.gateway"
 _AGAIN = 1.0  # seconds until an engine that went away is asked again
@@ -31,17 +32,23 @@ class Deaths:
     def __init__(self, owner: str) -> None:
         self._label = f"{LABEL}={owner}"
         self._watched: dict[str, Told] = {}
+        self._starved: dict[str, ToldOfMemory] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ends: engine.Ends | None = None
         self._is_failing = False
         self._stopping = threading.Event()
 
-    def watch(self, name: str, told: Told) -> None:
-        """Have `told` called with the exit code when the container ends.
+    def watch(
+        self, name: str, told: Told, starved: ToldOfMemory | None = None
+    ) -> None:
+        """Have `told` called with the exit code when the container ends, and `starved`
+        whenever one of its processes is killed for memory.
 
         Before it is started: what has ended already is found out much later.
         """
         self._watched[name] = told
+        if starved is not None:
+            self._starved[name] = starved
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             # It may be blocked in a call to the engine: never waited for.
@@ -50,11 +57,13 @@ class Deaths:
     def forget(self, name: str) -> None:
         """Watch it no longer."""
         self._watched.pop(name, None)
+        self._starved.pop(name, None)
 
     def stop(self) -> None:
         """Tell nobody any more."""
         self._stopping.set()
         self._watched.clear()
+        self._starved.clear()
         if self._ends is not None:
             self._ends.close()
 
@@ -83,12 +92,16 @@ class Deaths:
             if state is not None and state.has_ended:
                 self._tell(name, state.exit_code)
 
-    def _tell(self, name: str, code: int) -> None:
+    def _tell(self, name: str, code: int | None) -> None:
         loop = self._loop
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._told, name, code)
 
-    def _told(self, name: str, code: int) -> None:
-        told = self._watched.pop(name, None)
-        if told is not None:
+    def _told(self, name: str, code: int | None) -> None:
+        starved, told = self._starved.get(name), self._watched.get(name)
+        if code is None:
+            if starved is not None:
+                starved()
+        elif told is not None:
+            self.forget(name)
             told(code)

@@ -8,26 +8,33 @@ that name there would run in our place.
 from __future__ import annotations
 
 import logging
+import re
 import socket
+import tarfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import lru_cache
 from typing import Any, cast
 
 import docker
 import requests
 from django.conf import settings
+from docker.utils import decode_json_header
 
 from runtime import removal
 from runtime.engine_client import QUICK, client, our_errors
 from runtime.errors import (
     ContainerEngineError,
 )
-from runtime.facts import Container, Image, State
+from runtime.facts import Container, File, Image, State
 
 logger = logging.getLogger(__name__)
 
+# Of a file's mode, as the engine says it (Go's os.FileMode).
+_IS_DIRECTORY, _IS_LINK = 1 << 31, 1 << 27
+_NO_FILE = re.compile("not a directory|too many levels of symbolic links")
+_HEAD = 4096
 _NEWS = 300  # of a stream that mostly says nothing
 
 
@@ -113,7 +120,8 @@ def image(image_id: str) -> Image:
 def _image(_daemon: str, image_id: str) -> Image:
     with our_errors():
         inspect: Any = client(QUICK).inspect_image
-        config = inspect(image_id).get("Config") or {}
+        found = inspect(image_id)
+    config = found.get("Config") or {}
     return Image(
         id=image_id,
         volumes=tuple(sorted(config.get("Volumes") or ())),
@@ -122,6 +130,7 @@ def _image(_daemon: str, image_id: str) -> Image:
         command=(*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
         env=tuple(config.get("Env") or ()),
         labels=tuple(config.get("Labels") or ()),
+        architecture=found.get("Architecture") or "",
     )
 
 
@@ -158,14 +167,26 @@ def stream(
 
 
 def was_oom(name: str, exit_code: int) -> bool:
-    """Whether the kernel killed it for memory. The report can trail the exit."""
+    """Whether the kernel killed one of its processes for memory. Of a container that
+    still runs only the events say so. The report can trail the exit."""
     for attempt in range(7):
         with our_errors():
             state = client(QUICK).inspect_container(name)["State"]
-        if state["OOMKilled"] or exit_code != 137:
-            return bool(state["OOMKilled"])
+        if state["OOMKilled"] or _has_event(name, "oom"):
+            return True
+        if exit_code != 137:
+            return False
         time.sleep(0.01 * 2**attempt)
     return False
+
+
+def _has_event(name: str, event: str) -> bool:
+    """Whether the engine, which remembers its latest events, noted this one."""
+    filters = {"type": "container", "event": event, "container": name}
+    with our_errors():
+        read: Any = client(QUICK).events
+        noted = read(since=1, until=time.time(), filters=filters, decode=True)
+        return any(True for _ in noted)
 
 
 def logs(name: str, lines: int, *, times: bool = True) -> bytes:
@@ -195,6 +216,37 @@ def archive_of(container: str, path: str) -> bytes | None:
         except docker.errors.NotFound:
             return None
         return b"".join(chunks)
+
+
+def head_of(container: str, path: str) -> File | None:
+    """A file of a container, with its first bytes; None where there is none."""
+    api: Any = client(QUICK * 3)
+    with our_errors():
+        place = api._url("/containers/{0}/archive", container)
+        try:
+            answer = api._get(place, params={"path": path}, stream=True)
+            api._raise_for_status(answer)
+        except docker.errors.APIError as error:
+            if error.status_code == 404 or _NO_FILE.search(str(error.explanation)):
+                return None
+            raise
+        # Closed before its end: a program may be large, a directory has no end.
+        with closing(answer):
+            about = decode_json_header(answer.headers["x-docker-container-path-stat"])
+            if about["mode"] & _IS_LINK:  # followed within the container
+                target = about["linkTarget"]
+                return head_of(container, target) if target != path else None
+            is_directory = bool(about["mode"] & _IS_DIRECTORY)
+            head = b"" if is_directory else _first_bytes(answer.raw)
+    return File(about["mode"] & 0o777, is_directory, head)
+
+
+def _first_bytes(answer: Any) -> bytes:
+    answer.decode_content = True
+    with tarfile.open(fileobj=answer, mode="r|") as tar:
+        member = tar.next()
+        content = tar.extractfile(member) if member is not None else None
+        return content.read(_HEAD) if content is not None else b""
 
 
 def import_image(repository: str, tag: str, data: bytes, changes: list[str]) -> str:
@@ -256,24 +308,27 @@ def state(name: str) -> State | None:
 
 
 class Ends:
-    """The containers with a label that end, as it happens; read it in a thread.
+    """The containers with a label that end, or lose a process for want of memory, as it
+    happens; read it in a thread.
 
     Nothing is missed from `since` on (Unix time). It is over after some minutes without
     news, when the engine goes away, and when it is closed. Raises ContainerEngineError.
     """
 
     def __init__(self, label: str, since: float) -> None:
-        filters = {"type": "container", "event": "die", "label": label}
+        filters = {"type": "container", "event": ["die", "oom"], "label": label}
         with our_errors():
             news: Any = client(_NEWS).events
             self._stream = news(since=f"{since:.3f}", filters=filters, decode=True)
 
-    def __iter__(self) -> Iterator[tuple[str, int]]:
-        """Name and exit code of each."""
+    def __iter__(self) -> Iterator[tuple[str, int | None]]:
+        """Name and exit code of each; None for memory."""
         with our_errors():
             for event in self._stream:
                 about = event["Actor"]["Attributes"]
-                yield str(about["name"]), int(about.get("exitCode", 255))
+                ended = event["Action"] == "die"
+                code = int(about.get("exitCode", 255)) if ended else None
+                yield str(about["name"]), code
 
     def close(self) -> None:
         """Let the reader end; from any thread."""

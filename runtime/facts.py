@@ -16,6 +16,16 @@ class Image:
     command: tuple[str, ...]  # ENTRYPOINT and CMD together
     env: tuple[str, ...]
     labels: tuple[str, ...]
+    architecture: str = ""  # as Docker calls it: amd64
+
+
+@dataclass(frozen=True)
+class File:
+    """A file or directory in an image, links followed; `head` is its beginning."""
+
+    mode: int  # its permissions
+    is_directory: bool
+    head: bytes = b""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from django.conf import settings
 
@@ -26,6 +27,8 @@ _EXITS = {
     139: "it crashed (SIGSEGV)",
     153: f"it wrote a file larger than {sandbox.FILE_SIZE // sandbox.MEBIBYTE} MiB",
 }
+_NOT_EXECUTED = frozenset({126, 127})
+_FORMAT = re.compile(rb"exec format error|\x7felf|\belf\b|syntax error")
 _NO_NAMES = "a function has no network and no names; localhost is 127.0.0.1"
 _PRIVATE = (
     "network: egress reaches no private addresses but those that an operator names in "
@@ -62,9 +65,14 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def error_of(
-    outcome: Outcome, timeout: float, memory: int, user: str
+    outcome: Outcome,
+    timeout: float,
+    memory: int,
+    user: str,
+    command: Callable[[], str] = str,
 ) -> InvocationError | None:
-    """The error a run ended in; `user` is the image's. None: it ended well."""
+    """The error a run ended in; `user` is the image's, `command` looks for what is
+    wrong with its command. None: it ended well."""
     if outcome.stopped is Stopped.DEADLINE:
         return FunctionTimeout(f"The function did not end within {timeout:g} s.")
     if outcome.stopped is Stopped.TOO_LARGE:
@@ -76,7 +84,16 @@ def error_of(
         return out_of_memory(memory)
     if outcome.exit_code == 0:
         return None
-    return FunctionFailed(explain(outcome.exit_code, outcome.stderr, user))
+    asks = is_command_in_doubt(outcome.exit_code, outcome.stderr)
+    found = command() if asks else ""
+    said = outcome.stderr
+    return FunctionFailed(explain(outcome.exit_code, said, user, command=found))
+
+
+def is_command_in_doubt(exit_code: int | None, said: bytes) -> bool:
+    """Whether a program ended as if its command could not be executed at all: a shell
+    takes one for another machine for a script, and says what it read."""
+    return exit_code in _NOT_EXECUTED or _FORMAT.search(said.lower()) is not None
 
 
 def out_of_memory(memory: int) -> OutOfMemory:
@@ -91,15 +108,17 @@ def explain(
     user: str,
     when: str = "",
     network: str = "none",
+    command: str = "",
 ) -> str:
-    """Why a program ended so, with a hint where it met a limit of ours."""
+    """Why a program ended so, with a hint where it met a limit of ours. `command` is
+    what is known to be wrong with the file of its command."""
     log = stderr.lower()
     parts = [_EXITS.get(exit_code or 0, "")]
     hints = _HINTS + _NETWORK_HINTS[network]
     parts += [hint for mark, hint in hints if mark in log][:1]
     if b"permission denied" in log and not user:
         parts.append(_NOBODY)
-    reason = "; ".join(part for part in parts if part)
+    reason = command or "; ".join(part for part in parts if part)
     ended = f"The function ended with exit code {exit_code}{when}"
     return f"{ended}: {reason}." if reason else f"{ended}."
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
-from runtime import engine, failure, recipe, removal, threads
+from runtime import command, engine, failure, recipe, removal, threads
 from runtime.container import phase
 from runtime.deaths import LABEL, Deaths
 from runtime.errors import ContainerEngineError, FunctionFailed
@@ -37,6 +37,8 @@ _CONNECT_SECONDS = 2.0
 # The connection that proved it ready waits so long to be used: servers close one on
 # which nothing comes.
 _FIRST_SECONDS = 1.0
+# A connection that breaks so soon after a process was killed for memory was its.
+_STARVED_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +68,7 @@ class Instance:
         self._exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._telling: asyncio.Task[FunctionFailed] | None = None
         self._is_started = self._is_frozen = self._ending = False
+        self._starved_at = float("-inf")
 
     @classmethod
     async def start(
@@ -96,7 +99,7 @@ class Instance:
                 partial(engine.create, self.name, config),
                 partial(engine.remove, self.name),
             )
-        self._deaths.watch(self.name, self._has_exited)
+        self._deaths.watch(self.name, self._has_exited, self._has_starved)
         self._way.when_lost(self._has_lost_way)
         with phase(self.phases, "start"):
             await threads.run(engine.start, self.name)
@@ -142,12 +145,17 @@ class Instance:
         self._way.discard()
 
     async def why_ended(self, seconds: float) -> FunctionFailed | None:
-        """Why it ended by itself, or does within `seconds`; None where it goes on, or
-        was ended by us. For who saw a connection break: the engine's word comes later.
+        """Why it ended by itself, or does within `seconds`, or one of its processes was
+        killed for memory; None where it goes on, or was ended by us. For who saw a
+        connection break: the engine's word comes later.
         """
         if self._telling is None and not self._ending:
             await asyncio.wait([self._exited], timeout=seconds)
-        return await asyncio.shield(self._telling) if self._telling else None
+        if self._telling is not None:
+            return await asyncio.shield(self._telling)
+        if monotonic() - self._starved_at < _STARVED_SECONDS:
+            return failure.out_of_memory(self.route.config.memory)
+        return None
 
     async def _is_thawed(self) -> bool:
         """Whether it can hear a signal, thawed for it if need be."""
@@ -225,6 +233,9 @@ class Instance:
             self._exited.set_result(code)
         self._tell(self._failure(code))
 
+    def _has_starved(self) -> None:
+        self._starved_at = monotonic()
+
     def _has_lost_way(self) -> None:
         self._tell(_lost())
 
@@ -257,10 +268,17 @@ class Instance:
             error: FunctionFailed = failure.out_of_memory(self.route.config.memory)
         else:
             user, network = self._image.user, self.route.config.network
-            why = failure.explain(code, said, user, when, network)
+            found = await self._of_command(code, said)
+            why = failure.explain(code, said, user, when, network, found)
             error = FunctionFailed(why)
         error.reason = failure.clean(said)
         return error
+
+    async def _of_command(self, code: int, said: bytes) -> str:
+        """What is wrong with the file of its command, if that may be why it ended."""
+        if self._is_started or not failure.is_command_in_doubt(code, said):
+            return ""
+        return await threads.run(command.problem, self._image, f"{self.name}-look")
 
     async def _deaf(self, where: str, patience: float) -> FunctionFailed:
         """It lives, but does not listen."""

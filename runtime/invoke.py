@@ -12,7 +12,7 @@ from typing import Protocol
 
 from django.conf import settings
 
-from runtime import container, primed, recipe
+from runtime import command, container, primed, recipe
 from runtime.answer import read_reply
 from runtime.environment import request_environment
 from runtime.errors import (
@@ -148,7 +148,13 @@ def _run(
         )
     record.phases, record.exit_code = outcome.phases, outcome.exit_code
     record.oom, record.stderr = outcome.oom, clean_log(outcome)
-    error = error_of(outcome, route.config.timeout, route.config.memory, image.user)
+    error = error_of(
+        outcome,
+        route.config.timeout,
+        route.config.memory,
+        image.user,
+        lambda: command.problem(image, recipe.name(owner, f"look{request.id}")),
+    )
     if error is not None:
         raise error
     reply = read_reply(

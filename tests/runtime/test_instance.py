@@ -338,6 +338,23 @@ def test_its_end_for_memory_is_told() -> None:
     with_starter(run)
 
 
+def test_memory_that_a_child_of_it_wanted_is_told() -> None:
+    """Threats 57 and 144: it goes on, but its connection broke without an answer."""
+
+    async def run(starter: Starter) -> None:
+        instance = await starter.start(route())
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
+            await ask(instance, "/starve")
+        async with asyncio.timeout(20):
+            while (why := await instance.why_ended(0.1)) is None:
+                pass
+        assert isinstance(why, OutOfMemory)
+        assert await ask(instance) == "hello /\n"
+        await instance.stop()
+
+    with_starter(run)
+
+
 @pytest.mark.parametrize("whose", ["its own", "its sandbox's"])
 def test_an_end_from_outside_is_told(whose: str) -> None:
     async def run(starter: Starter) -> None:

@@ -20,6 +20,7 @@ from tests.fixtures.functions import (
     Runner,
     function_image,
     image_of,
+    leaving_nothing,
 )
 
 
@@ -164,8 +165,8 @@ def test_what_fails_at_the_engine_stays_in_our_log(
         ('FROM busybox\nVOLUME /proc/x\nCMD ["pwd"]', "VOLUME"),
         ('FROM busybox\nUSER nobody-at-all\nCMD ["pwd"]', "cannot be started"),
         ('FROM busybox\nVOLUME /bin/busybox\nCMD ["pwd"]', "cannot be started"),
-        ('FROM busybox\nCMD ["no-such-program"]', "was not found"),
-        ('FROM busybox\nCMD ["/etc/passwd"]', "cannot be executed"),
+        ('FROM busybox\nCMD ["no-such-program"]', "is not in the image's PATH"),
+        ('FROM busybox\nCMD ["/etc/passwd"]', 'passwd" is not executable (mode 0644'),
     ],
 )
 def test_an_image_that_cannot_run_is_the_functions_failure(
@@ -183,6 +184,47 @@ def test_why_the_engine_refused_is_in_the_functions_log(runner: Runner) -> None:
     answer = runner.call(image)
     assert "unable to find user nobody-at-all" in answer.record.stderr
     assert "nobody-at-all" not in str(answer.error)
+
+
+# Files that cannot be executed, each for another reason.
+_BROKEN = r"""FROM busybox
+COPY --from=debian:bookworm-slim /bin/ls /bin/gnu-ls
+RUN printf '#!/bin/sh\r\necho hi\r\n' >/crlf.sh && printf '#!/bin/sh\n' >/mode.sh && \
+    printf '#!/bin/sh\n' >/own.sh && printf '#!/bin/env node\n' >/app.js && \
+    chmod 755 /crlf.sh /app.js && chmod 644 /mode.sh && chmod 700 /own.sh && \
+    mkdir -m 700 /own && cp /bin/busybox /own/app && cp /bin/busybox /arm && \
+    printf '\267\000' | dd of=/arm bs=1 seek=18 conv=notrunc
+CMD """
+_LOADER = "/lib64/ld-linux-x86-64.so.2, which is not in the image"
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (["/crlf.sh"], 'the lines of its program "crlf.sh" end in CR LF'),
+        (["sh", "-c", "exec ./mode.sh"], '"mode.sh" is not executable (mode 0644)'),
+        (["/own.sh"], '"own.sh" is not executable for others (mode 0700)'),
+        (["/app.js"], 'first line of its program "app.js" asks for node, which is not'),
+        (["gnu-ls"], f'"gnu-ls" needs {_LOADER}'),
+        (["/own/app"], '"app" is in /own, which only its owner may enter (mode 0700)'),
+        (["/arm"], '"arm" is for arm64, and this machine is amd64'),
+        (["/nope"], 'its program "nope" is not in the image'),
+    ],
+)
+def test_a_command_that_cannot_be_executed_is_looked_at(
+    runner: Runner, command: list[str], reason: str
+) -> None:
+    """Threat 144: the file says why; nobody is blamed for the user it runs as."""
+    answer = runner.call(image_of(_BROKEN + json.dumps(command)))
+    assert answer.status == 502
+    assert reason in str(answer.error), answer.record
+    assert "65534" not in str(answer.error)
+
+
+def test_a_command_in_a_container_started_ahead_is_looked_at_too() -> None:
+    for runner in leaving_nothing(Runner(ahead=True)):
+        answer = runner.call(image_of(_BROKEN + json.dumps(["/crlf.sh"])))
+        assert "end in CR LF" in str(answer.error)
 
 
 def test_an_image_brings_nothing_of_its_own_along(runner: Runner) -> None:

@@ -15,6 +15,10 @@ drip) while :; do echo drip && sleep 0.2; done ;;
 fork-bomb) while :; do sleep 1000 & done ;;
 file-bomb) i=3; while eval "exec $i</dev/null"; do echo "$i" >&2; i=$((i + 1)); done ;;
 memory-bomb) exec tail /dev/zero ;;
+memory-child)
+  tail /dev/zero
+  exit 1
+  ;;
 stdout-lines) exec yes "a line of output" ;;
 stdout-zeros) exec cat /dev/zero ;;
 stderr-zeros) exec cat /dev/zero >&2 ;;

@@ -10,6 +10,7 @@
  * The path of a request what it does next:
  *     /env    answers with its environment         /exit/7   ends with that code
  *     /eat    wants more memory than there is      /deaf     listens no longer
+ *     /starve a child of it wants more memory than there is; no answer
  *     /wait/20/…   answers after 20 ms with its revision and the path; all others wait
  *     else    answers with "hello" and the path
  */
@@ -23,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { MOST = 256, ROOM = 8192 };
@@ -88,6 +90,12 @@ static void answer(struct client *client)
         exit(atoi(path + 6));
     } else if (strcmp(path, "/eat") == 0) {
         eat();
+    } else if (strcmp(path, "/starve") == 0) {
+        if (fork() == 0)
+            eat();
+        wait(NULL);
+        shutdown(client->fd, SHUT_RDWR);
+        return;
     } else if (strcmp(path, "/deaf") == 0) {
         close(listener);
         listener = -1;
