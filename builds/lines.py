@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 LINE_MAX = 4096  # characters; a viewer and a database row have to hold them
 
@@ -13,6 +13,16 @@ _ESCAPES = re.compile(
     r"|\x1b[ -/]*[0-~]"  # the rest
 )
 # PostgreSQL refuses NUL, UTF-8 refuses surrogates, and no viewer wants the others.
+# A frame of a trace, and what stands around one: Node, Java, Ruby, PHP, Go, Rust.
+_FRAME = re.compile(
+    r"\s+at |\s+from |\t\S+\.go:\d|\s*\.\.\. \d+ |#\d+ |\s*[\^~]+\s*$|Node\.js v"
+    r"|goroutine \d|Stack trace:|\s*thrown in |note: run with `RUST|exit status \d"
+)
+_ERROR = re.compile(
+    r"(?:[\w.$\"' ]*(?:Error|Exception)(?: \[\w+\])?(?::|$)"
+    r"|Exception in thread |PHP Fatal error: |panic: |thread .* panicked at )"
+)
+_AFTER = 15  # lines that may follow an error and still belong to it
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -28,6 +38,20 @@ def clean(text: str) -> str:
     if len(text) > LINE_MAX:
         return f"{text[:LINE_MAX]} [line cut]"
     return text
+
+
+def telling(lines: Sequence[str], most: int) -> list[str]:
+    """The few of a program's last lines that say why it failed.
+
+    Mostly the very last. But some languages put the error before the trace, so without
+    the frames of traces they begin no later than with the last line that names one.
+    """
+    said = [line.strip() for line in lines if line.strip() and not _FRAME.match(line)]
+    said = said[-max(_AFTER, most) :]
+    named = [place for place, line in enumerate(said) if _ERROR.match(line)]
+    start = max(len(said) - most, 0)
+    start = min(start, named[-1]) if named else start
+    return said[start : start + most]
 
 
 class Splitter:

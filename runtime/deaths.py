@@ -38,9 +38,7 @@ class Deaths:
         self._is_failing = False
         self._stopping = threading.Event()
 
-    def watch(
-        self, name: str, told: Told, starved: ToldOfMemory | None = None
-    ) -> None:
+    def watch(self, name: str, told: Told, starved: ToldOfMemory | None = None) -> None:
         """Have `told` called with the exit code when the container ends, and `starved`
         whenever one of its processes is killed for memory.
 

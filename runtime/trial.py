@@ -21,6 +21,8 @@ from django.conf import settings
 from applications.errors import ZerverlessError
 from applications.spec import Check, FunctionSpec
 from builds.errors import BuildCancelled, BuildError
+from builds.failure import REASON_LINES
+from builds.lines import telling
 from builds.log import Writer
 from builds.make import Watch
 from builds.models import Build
@@ -182,7 +184,7 @@ class Trial:
             raise ContainerEngineError(error.message) from error
         except FunctionFailed as error:
             said = self._quote(error.reason)
-            words = " / ".join(line.strip() for line in said[-3:])
+            words = " / ".join(telling(said, REASON_LINES))
             last = f" It said: {words}" if words else ""
             hint = failure.elsewhere(error.reason, self.route.config.port)
             message = f"{error.message}{hint}{last}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builds.lines import LINE_MAX, Splitter, clean
+from builds.lines import LINE_MAX, Splitter, clean, telling
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,51 @@ def test_a_line_without_an_end_costs_no_memory() -> None:
 
 def test_the_line_after_a_cut_one_is_whole() -> None:
     assert split(b"x" * 20_000, b"y\nnext\n")[1] == "next"
+
+
+NODE = """node:internal/modules/cjs/loader:1210
+  throw err;
+  ^
+
+Error: Cannot find module './x.js'
+Require stack:
+- /app/server.js
+    at Module._resolveFilename (node:internal/modules/cjs/loader:1207:15)
+    at Module._load (node:internal/modules/cjs/loader:1038:27) {
+  code: 'MODULE_NOT_FOUND',
+  requireStack: [ '/app/server.js' ]
+}
+
+Node.js v20.20.2"""
+
+
+@pytest.mark.parametrize(
+    ("said", "first"),
+    [
+        (NODE, "Error: Cannot find module './x.js'"),
+        ("{\n^\nTypeError [ERR_X]: no\n    at f (a.js:1:2)\n}", "{"),
+        (
+            'Exception in thread "main" java.lang.IllegalStateException: no port\n'
+            + "\tat Main.main(Main.java:3)\n" * 30,
+            'Exception in thread "main" java.lang.IllegalStateException: no port',
+        ),
+        (
+            "panic: no port\n\ngoroutine 1 [running]:\nmain.main()\n\t/m.go:4 +0x18\n"
+            "exit status 2",
+            "panic: no port",
+        ),
+        (
+            "Traceback (most recent call last):\n  File 'a.py', line 1, in <module>\n"
+            "    import x\nModuleNotFoundError: No module named 'x'",
+            "File 'a.py', line 1, in <module>",
+        ),
+        ("one\ntwo\nthree\nfour", "two"),
+        ("ErrorBoundary compiled\n" + "line\n" * 40 + "last", "line"),
+        ("", ""),
+    ],
+)
+def test_a_trace_does_not_hide_the_error(said: str, first: str) -> None:
+    """Threat 144: Node, Java and Go say it first and where it happened last."""
+    told = telling(said.split("\n"), 3)
+    assert "".join(told[:1]) == first
+    assert len(told) <= 3
