@@ -28,6 +28,8 @@ class UserError(ZerverlessError):
 class PlatformError(ZerverlessError):
     """Ours: logged with a traceback, retried with a limit."""
 
+    retry_after = 0.0  # seconds; another attempt waits so long
+
 
 class GitError(UserError):
     """The repository, branch or commit cannot be had as it was given."""
@@ -43,6 +45,7 @@ class GitUnavailable(PlatformError):
     """The Git server did not answer in time, or Git itself failed here."""
 
     code = "git:unavailable"
+    retry_after = 5.0
 
 
 @dataclass(frozen=True)

@@ -80,8 +80,8 @@ def _lock_of(path: Path) -> Iterator[int]:
 
 
 def _wait_for(descriptor: int) -> None:
-    deadline = time.monotonic() + settings.ZERVERLESS_GIT_TIMEOUT
-    while time.monotonic() < deadline:
+    ends = git_process.deadline()
+    while time.monotonic() < ends:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -164,7 +164,7 @@ def failure(arguments: Sequence[str], outcome: Outcome) -> GitError | GitUnavail
     if outcome.timed_out:
         return GitUnavailable(
             "Git was stopped because it took too long: the server is too slow, or the "
-            f"repository too large. The limit is ZERVERLESS_GIT_TIMEOUT, "
+            "repository too large for ZERVERLESS_GIT_TIMEOUT, "
             f"{settings.ZERVERLESS_GIT_TIMEOUT} s.\n{details}",
             "git:timeout",
         )

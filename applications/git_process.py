@@ -13,7 +13,9 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -96,6 +98,25 @@ class Outcome:
         return self.status == 0 and not self.timed_out and not self.overflowed
 
 
+_end = ContextVar("_end", default=float("inf"))  # for all commands of one task
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """All Git commands of the block together take at most so long."""
+    token = _end.set(min(_end.get(), time.monotonic() + seconds))
+    try:
+        yield
+    finally:
+        _end.reset(token)
+
+
+def deadline(seconds: float | None = None) -> float:
+    """When a command that starts now has to end, by `time.monotonic()`."""
+    own = time.monotonic() + (seconds or settings.ZERVERLESS_GIT_TIMEOUT)
+    return min(own, _end.get())
+
+
 def home() -> Path:
     """The empty directory that is git's HOME and where it is started."""
     path = Path(settings.DATA_DIR) / "git" / "home"
@@ -164,7 +185,7 @@ def run(
     `keep_open` are file descriptors git inherits: a lock stays held until the last
     process of the command is gone. Whatever ends this call ends every one of them.
     """
-    deadline = time.monotonic() + (timeout or settings.ZERVERLESS_GIT_TIMEOUT)
+    ends = deadline(timeout)
     blocks = str(settings.ZERVERLESS_REPOSITORY_MAX // 512)
     memory = str(MEMORY_MAX // 1024)
     process = subprocess.Popen(
@@ -181,10 +202,10 @@ def run(
     )
     reader = _Reader(process, output_max)
     try:
-        reader.read_until(deadline)
-        timed_out = not reader.overflowed and not _has_exited(process, deadline)
+        reader.read_until(ends)
+        timed_out = not reader.overflowed and not _has_exited(process, ends)
     finally:
-        _end(process)
+        _kill(process)
     return Outcome(
         process.returncode,
         bytes(reader.output),
@@ -238,7 +259,7 @@ def _has_exited(process: subprocess.Popen[bytes], deadline: float) -> bool:
     return False
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: subprocess.Popen[bytes]) -> None:
     """Kill what is left of the group, then reap its leader.
 
     In this order: once the leader is reaped its number may belong to somebody else.

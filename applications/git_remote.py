@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.conf import settings
+
 from applications import git_process
 from applications.errors import GitError
 from applications.git_errors import failure
 
 HEADS_MAX = 16 * 2**20  # bytes of branch list: about 150,000 branches
+LOOK_SECONDS = 30.0  # a server that needs longer to list its branches is none of use
 SHA256_LENGTH = 64  # hexadecimal digits of an object name in a SHA-256 repository
 
 
@@ -55,7 +58,12 @@ def look(url: str) -> Remote:
 
 def _ask(url: str, *arguments: str) -> list[tuple[str, str]]:
     command = ["ls-remote", "--quiet", *arguments]
-    outcome = git_process.run(command, url=url, output_max=HEADS_MAX)
+    outcome = git_process.run(
+        command,
+        url=url,
+        output_max=HEADS_MAX,
+        timeout=min(LOOK_SECONDS, settings.ZERVERLESS_GIT_TIMEOUT),
+    )
     if not outcome.succeeded:
         raise failure(command, outcome)
     lines = outcome.output.decode("utf-8", "replace").split("\n")

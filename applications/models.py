@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.urls import reverse
 from django.utils import timezone
@@ -13,6 +15,9 @@ from django.utils import timezone
 from applications import names, repository
 from applications.errors import UserError
 from applications.work import Work, WorkQuerySet
+
+LEAST_SECONDS = 10.0  # for the Git commands of a sync that was attempted before
+POLL_INTERVAL_MIN = 10  # seconds; more often is an attack on the server
 
 
 class SyncStatus(models.TextChoices):
@@ -64,7 +69,10 @@ class Application(models.Model):
         validators=[names.validate_repository_path],
     )
     poll_interval = models.PositiveIntegerField(
-        null=True, blank=True, help_text="Seconds; empty means the setting's default."
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(POLL_INTERVAL_MIN)],
+        help_text="Seconds; empty means the setting's default.",
     )
     auto_deploy = models.BooleanField(
         default=True, help_text="Deploy what a poll finds, without a click."
@@ -77,6 +85,9 @@ class Application(models.Model):
     # Out of sight at once; the row goes when its images are gone (runtime/cleanup.py).
     removed_at = models.DateTimeField(null=True, blank=True, editable=False)
     next_poll_at = models.DateTimeField(default=timezone.now, editable=False)
+    # Why the commit `head_sha` cannot be deployed, where its author has to change it.
+    head_error_code = models.CharField(max_length=60, blank=True, editable=False)
+    head_error = models.TextField(blank=True, editable=False)
     checked_at = models.DateTimeField(null=True, blank=True, editable=False)
     poll_failures = models.PositiveIntegerField(default=0, editable=False)
     poll_error_code = models.CharField(max_length=60, blank=True, editable=False)
@@ -111,6 +122,7 @@ class Application(models.Model):
         # Admin, commands and shell alike: no row gets past the validators.
         if kwargs.get("update_fields") is None:
             self.full_clean()
+            self._forget_commit_of_another_source()
         super().save(*args, **kwargs)
 
     def get_absolute_url(self) -> str:
@@ -124,6 +136,15 @@ class Application(models.Model):
         if taken and self.removed_at is None:
             message = "This namespace has an application of that name already."
             raise ValidationError({"name": message})
+
+    def _forget_commit_of_another_source(self) -> None:
+        """Have the next poll look anew where a person changed what is looked at."""
+        source = ("repo_url", "branch", "manifest_path")
+        before = Application.objects.filter(pk=self.pk).values(*source).first()
+        if before and any(before[name] != getattr(self, name) for name in source):
+            self.head_sha = self.head_error = self.head_error_code = ""
+            self.poll_error = self.poll_error_code = ""
+            self.poll_failures, self.next_poll_at = 0, timezone.now()
 
     @property
     def interval(self) -> int:
@@ -241,6 +262,19 @@ class Sync(Work):
 
     def __str__(self) -> str:
         return f"sync {self.pk} of {self.application}"
+
+    @property
+    def deadline(self) -> datetime:
+        """When no further attempt begins: together they have one command's time."""
+        return self.queued_at + timedelta(seconds=settings.ZERVERLESS_GIT_TIMEOUT)
+
+    @property
+    def time_left(self) -> float:
+        """Seconds for an attempt's Git commands; of later attempts, what is left."""
+        if self.attempt <= 1:
+            return float(settings.ZERVERLESS_GIT_TIMEOUT)
+        left = (self.deadline - timezone.now()).total_seconds()
+        return max(LEAST_SECONDS, left)
 
     def get_absolute_url(self) -> str:
         return reverse("sync", args=[self.pk])

@@ -6,13 +6,21 @@ form shows is what the poll will see.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from django.conf import settings
 
 from applications import manifest, repository
 from applications.compose import SIZE_MAX
-from applications.errors import GitError, ManifestError, Problem
+from applications.errors import GitAddressError, GitError, ManifestError, Problem
+from applications.git_errors import clean
 from applications.manifest import Manifest
 from applications.models import Application, Revision
+
+BRANCHES_MAX = 100
+NAME_MAX = 100  # characters of a branch's name that are shown
+_USUAL = ("main", "master")  # before the others, where nobody said which is the default
 
 
 @dataclass(frozen=True)
@@ -28,36 +36,63 @@ class Observation:
 
 
 def head_of(branches: dict[str, str], branch: str) -> str:
-    """The commit `branch` points to; raises GitError naming the branches there are."""
+    """The commit `branch` points to; GitAddressError names the branches there are."""
     if branch in branches:
         return branches[branch]
-    known = ", ".join(sorted(branches)[:10]) or "none: the repository is empty"
-    raise GitError(f'There is no branch "{branch}". Branches: {known}.', "git:branch")
+    known = ", ".join(shown(branches)[:10]) or "none: the repository is empty"
+    message = f'There is no branch "{branch}". Branches: {known}.'
+    raise GitAddressError(message, "git:branch")
+
+
+def shown(branches: Iterable[str], default: str | None = None) -> list[str]:
+    """At most 100 names of branches, in a form to show; the default branch first."""
+    first = [default] if default else [name for name in _USUAL if name in branches]
+    rest = sorted(set(branches) - set(first))
+    return [clean(name, NAME_MAX) for name in (*first, *rest)[:BRANCHES_MAX]]
+
+
+def newest(url: str, branch: str) -> tuple[str, dict[str, str]]:
+    """The newest commit of `branch`, and every branch there is."""
+    branches = repository.remote_heads(url)
+    return head_of(branches, branch), branches
 
 
 def observe(url: str, branch: str, manifest_path: str, namespace: str) -> Observation:
     """Fetch the newest commit of `branch` and read its manifest.
 
-    Raises GitError for what the user can fix (no manifest included), GitUnavailable
-    for what may pass.
+    Raises GitError for what the user can fix, GitUnavailable for what may pass.
     """
-    branches = repository.remote_heads(url)
-    sha = head_of(branches, branch)
+    with repository.within(settings.ZERVERLESS_GIT_TIMEOUT):
+        sha, branches = newest(url, branch)
+        return read(url, branch, sha, manifest_path, namespace, branches)
+
+
+def read(
+    url: str,
+    branch: str,
+    sha: str,
+    manifest_path: str,
+    namespace: str,
+    branches: dict[str, str],
+) -> Observation:
+    """Fetch a commit of `branch` and read its manifest; a missing one is a problem."""
     repository.fetch(url, sha, branch)
+    parsed, problems, data = None, [], b""
     with repository.open_snapshot(url, sha) as snapshot:
-        data = snapshot.read(manifest_path, SIZE_MAX)
         commit = snapshot.commit
-    parsed, problems = None, []
-    try:
-        parsed = manifest.parse(
-            data,
-            filename=manifest_path,
-            namespace=namespace,
-            repo_url=url,
-            branch=branch,
-        )
-    except ManifestError as error:
-        problems = error.problems
+        try:
+            data = snapshot.read(manifest_path, SIZE_MAX)
+            parsed = manifest.parse(
+                data,
+                filename=manifest_path,
+                namespace=namespace,
+                repo_url=url,
+                branch=branch,
+            )
+        except ManifestError as error:
+            problems = error.problems
+        except GitError as error:
+            problems = [Problem(manifest_path, 1, 1, "", error.message)]
     text = data.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
     return Observation(sha, commit, text, parsed, problems, branches)
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from django.utils import timezone
 
 from applications import observe, repository
-from applications.errors import GitError, GitUnavailable, ZerverlessError
-from applications.models import Application, Revision, SyncStatus
+from applications.errors import (
+    GitAddressError,
+    GitError,
+    GitUnavailable,
+    UserError,
+    ZerverlessError,
+)
+from applications.models import Application, SyncStatus
 
 BACKOFF_MAX = 3600
+log = logging.getLogger(__name__)
 JITTER = 0.1  # so that repositories added together do not stay polled together
 
 
@@ -33,14 +43,37 @@ def look(application: Application) -> list[Application]:
     return [row for row in due if _has_moved(row, branches)]
 
 
-def settled(application: Application, revision: Revision) -> None:
+def settled(application: Application, sha: str) -> None:
     """Record that the commit was planned: what Git says is what is being deployed."""
-    _remember(application, revision, SyncStatus.SYNCED)
+    _remember(application, head_sha=sha, status=SyncStatus.SYNCED)
 
 
-def refused(application: Application, revision: Revision) -> None:
-    """Record that the commit cannot be used; the same commit is not tried again."""
-    _remember(application, revision, SyncStatus.OUT_OF_SYNC)
+@contextmanager
+def counting(application: Application) -> Iterator[None]:
+    """Count a server that cannot be read from: the next poll moves further away."""
+    try:
+        yield
+    except (GitAddressError, GitUnavailable) as error:
+        _failed(application, error)
+        raise
+
+
+@contextmanager
+def remembering(application: Application, sha: str) -> Iterator[None]:
+    """Record a commit that its author has to change; polls do not try it again."""
+    try:
+        yield
+    except GitAddressError:
+        raise  # the server's, not the commit's
+    except UserError as error:
+        _remember(
+            application,
+            head_sha=sha,
+            status=SyncStatus.OUT_OF_SYNC,
+            head_error=error.message,
+            head_error_code=error.code,
+        )
+        raise
 
 
 def _sharing(application: Application) -> list[Application]:
@@ -63,13 +96,21 @@ def _has_moved(application: Application, branches: dict[str, str]) -> bool:
         _failed(application, error)
         return False
     moved = head != application.head_sha
-    fields = {"status": SyncStatus.OUT_OF_SYNC} if moved else {}
-    Application.objects.filter(pk=application.pk).update(**_healthy(), **fields)
-    return moved and application.auto_deploy
+    goes_on = moved and application.auto_deploy
+    # Whoever lists branches may still not send commits: only a sync that succeeds
+    # forgets earlier failures then.
+    fields: dict[str, object] = {"checked_at": timezone.now()}
+    if not goes_on:
+        fields = _healthy()
+    if moved:
+        fields["status"] = SyncStatus.OUT_OF_SYNC
+    Application.objects.filter(pk=application.pk).update(**fields)
+    return goes_on
 
 
 def _failed(application: Application, error: ZerverlessError) -> None:
     failures = application.poll_failures + 1
+    log.info("%s: %s", application, " | ".join(error.message.splitlines()))
     wait = min(application.interval * 2 ** min(failures, 10), BACKOFF_MAX)
     Application.objects.filter(pk=application.pk).update(
         status=SyncStatus.UNKNOWN,
@@ -82,9 +123,10 @@ def _failed(application: Application, error: ZerverlessError) -> None:
     )
 
 
-def _remember(application: Application, revision: Revision, status: SyncStatus) -> None:
+def _remember(application: Application, **fields: object) -> None:
+    unless_said = {"head_error": "", "head_error_code": ""}
     Application.objects.filter(pk=application.pk).update(
-        head_sha=revision.sha, status=status, **_healthy()
+        **{**_healthy(), **unless_said, **fields}
     )
 
 

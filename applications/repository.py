@@ -22,8 +22,9 @@ import git
 from git.objects.fun import tree_entries_from_data
 
 from applications import git_cache, git_process, names
-from applications.errors import GitError, GitUnavailable
+from applications.errors import GitAddressError, GitError, GitUnavailable
 from applications.git_errors import clean
+from applications.git_process import within
 from applications.git_remote import Remote, default_branch, look, remote_heads
 from applications.git_url import check_url
 
@@ -41,6 +42,7 @@ __all__ = [
     "look",
     "open_snapshot",
     "remote_heads",
+    "within",
 ]
 
 TREE_MAX = 32 * 2**20  # bytes of one directory: about 500,000 names
@@ -82,7 +84,8 @@ def fetch(url: str, sha: str, branch: str) -> None:
     check_url(url)
     _check_commit(sha)
     if names.branch_problem(branch):
-        raise GitError(f'"{clean(branch, 60)}" is not a branch name.', "git:branch")
+        problem = f'"{clean(branch, 60)}" is not a branch name.'
+        raise GitAddressError(problem, "git:branch")
     with suppress(_Unreadable):
         if _is_cached(url, sha):
             return

@@ -14,14 +14,14 @@ import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from django.db import DatabaseError, OperationalError, connection, models
 from django.db.models import F, Q
 from django.utils import timezone
 
-from applications.errors import PlatformError, UserError
+from applications.errors import GitUnavailable, PlatformError, UserError
 
 LEASE = timedelta(seconds=30)
 HEARTBEAT_SECONDS = 5.0
@@ -56,17 +56,26 @@ class WorkQuerySet(models.QuerySet[Any]):
         """Running rows whose worker stopped renewing the lease."""
         return self.filter(state=State.RUNNING, lease_until__lt=timezone.now())
 
+    def waiting(self) -> Self:
+        """Queued rows whose pause after a failed attempt is over."""
+        over = Q(lease_until=None) | Q(lease_until__lte=timezone.now())
+        return self.filter(over, state=State.QUEUED)
+
     def claim(self, pk: int, **also: Any) -> str | None:
         """Take the queued row `pk`; its lease token, or None if another was first."""
         now = timezone.now()
         token = secrets.token_hex(8)
-        taken = self.filter(pk=pk, state=State.QUEUED).update(
-            state=State.RUNNING,
-            attempt=F("attempt") + 1,
-            lease_token=token,
-            lease_until=now + LEASE,
-            started_at=now,
-            **also,
+        taken = (
+            self.waiting()
+            .filter(pk=pk)
+            .update(
+                state=State.RUNNING,
+                attempt=F("attempt") + 1,
+                lease_token=token,
+                lease_until=now + LEASE,
+                started_at=now,
+                **also,
+            )
         )
         return token if taken == 1 else None
 
@@ -86,11 +95,15 @@ class WorkQuerySet(models.QuerySet[Any]):
             )
         )
 
-    def release(self, pk: int, token: str) -> bool:
-        """Put a claimed row back in line, for another attempt."""
+    def release(self, pk: int, token: str, pause: float = 0) -> bool:
+        """Put a claimed row back in line, for another attempt after `pause` seconds.
+
+        Nobody claims a queued row before its `lease_until`.
+        """
+        until = timezone.now() + timedelta(seconds=pause) if pause else None
         return bool(
             self._held(pk, token).update(
-                state=State.QUEUED, lease_token="", lease_until=None
+                state=State.QUEUED, lease_token="", lease_until=until
             )
         )
 
@@ -202,11 +215,14 @@ def held(rows: WorkQuerySet, pk: int, token: str) -> Iterator[Lease]:
 
 
 @contextmanager
-def attempt(rows: WorkQuerySet, row: Work, token: str) -> Iterator[Lease]:
+def attempt(
+    rows: WorkQuerySet, row: Work, token: str, until: datetime | None = None
+) -> Iterator[Lease]:
     """Do a claimed row's work: whatever ends the block, the row does not stay running.
 
     The block calls `lease.finish()` when it succeeds. A UserError makes the row failed;
-    a PlatformError puts it back in line, until MAX_ATTEMPTS makes it errored.
+    a PlatformError puts it back in line, each time for a longer pause, until
+    MAX_ATTEMPTS or `until` makes it errored.
     When the database itself fails, the lease lapses and the reaper decides.
     """
     with held(rows, row.pk, token) as lease:
@@ -215,9 +231,10 @@ def attempt(rows: WorkQuerySet, row: Work, token: str) -> Iterator[Lease]:
         except UserError as error:
             lease.finish(State.FAILED, error_code=error.code, error=error.message)
         except PlatformError as error:
-            log.warning("%s: attempt %s failed", row, row.attempt, exc_info=True)
-            if row.attempt < MAX_ATTEMPTS:
-                rows.release(row.pk, token)
+            _log_failure(row, error)
+            pause = error.retry_after * row.attempt
+            if row.attempt < MAX_ATTEMPTS and _is_before(until, pause):
+                rows.release(row.pk, token, pause)
             else:
                 lease.finish(State.ERRORED, error_code=error.code, error=error.message)
         except OperationalError:
@@ -231,3 +248,16 @@ def attempt(rows: WorkQuerySet, row: Work, token: str) -> Iterator[Lease]:
                 error_code="internal",
                 error="An unexpected error of Zerverless; the log has its traceback.",
             )
+
+
+def _is_before(until: datetime | None, pause: float) -> bool:
+    return until is None or timezone.now() + timedelta(seconds=pause) < until
+
+
+def _log_failure(row: Work, error: PlatformError) -> None:
+    """In one line where a server of somebody else failed; else with a traceback."""
+    if isinstance(error, GitUnavailable):
+        words = " | ".join(error.message.splitlines())
+        log.warning("%s: attempt %s failed: %s", row, row.attempt, words)
+    else:
+        log.warning("%s: attempt %s failed", row, row.attempt, exc_info=True)

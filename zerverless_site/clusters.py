@@ -1,8 +1,12 @@
-"""How the queue's two clusters work: one for everything, one for builds alone."""
+"""The clusters of workers: two of the queue, builds apart, and the lane of Git work."""
 
 from __future__ import annotations
 
 from typing import Any
+
+# The last reads its own tables (git_lane.py) and has no queue.
+CONTROL, BUILDS, GIT = "control", "builds", "git"
+ALL = (CONTROL, BUILDS, GIT)
 
 
 def configuration(builds_at_once: int, build_seconds: int) -> dict[str, Any]:
@@ -10,10 +14,10 @@ def configuration(builds_at_once: int, build_seconds: int) -> dict[str, Any]:
 
     `timeout` lies above our own deadlines, `retry` above `timeout`: a task is delivered
     again only when its worker is gone. `max_attempts` and `ack_failures`: our rows
-    decide about retries. Polls and sweeps come from our own clock, not its scheduler.
+    decide about retries. Sweeps come from our own clock, not its scheduler.
     """
     return {
-        "name": "control",
+        "name": CONTROL,
         "orm": "default",
         "workers": 2,
         "timeout": 900,
@@ -30,7 +34,7 @@ def configuration(builds_at_once: int, build_seconds: int) -> dict[str, Any]:
         "cpu_affinity": 0,
         "label": "Queue",
         "ALT_CLUSTERS": {
-            "builds": {
+            BUILDS: {
                 "workers": builds_at_once,
                 "queue_limit": builds_at_once,
                 "timeout": build_seconds + 300,

@@ -116,8 +116,8 @@ class Reader:
     ) -> int:
         return self._read("number", name, default, about, _between(least, most))
 
-    def duration(self, name: str, default: str, about: str) -> int:
-        return self._read("duration", name, default, about, parse_duration)
+    def duration(self, name: str, default: str, about: str, least: int = 0) -> int:
+        return self._read("duration", name, default, about, _lasting(least))
 
     def size(self, name: str, default: str, about: str) -> int:
         return self._read("size", name, default, about, parse_size)
@@ -179,6 +179,16 @@ def _between(least: int, most: int) -> Callable[[str], int]:
         if not least <= int(text) <= most:
             raise ValueError(f"{int(text)} is not between {least} and {most}")
         return int(text)
+
+    return parse
+
+
+def _lasting(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        seconds = parse_duration(text)
+        if seconds < least:
+            raise ValueError(f'"{text}" is less than {least}s, the least there may be')
+        return seconds
 
     return parse
 

@@ -18,6 +18,7 @@ from applications.work import Cluster
 from builds import engine as build_engine
 from runtime import engine as container_engine
 from runtime.sandboxes import PROGRAM
+from zerverless_site import clusters
 
 BEAT_MAX = timedelta(seconds=60)
 
@@ -105,7 +106,7 @@ def door() -> Check:
 
 def workers() -> list[Check]:
     """One check per cluster of workers."""
-    return [_worker(name) for name in ("control", "builds")]
+    return [_worker(name) for name in clusters.ALL]
 
 
 def _worker(name: str) -> Check:

@@ -37,7 +37,7 @@ def request_sync(application: Application, trigger: Sync.Trigger, by: str = "") 
             sync = Sync.objects.create(
                 application=application, trigger=trigger, requested_by=by
             )
-        queue.on_commit_sync(sync.pk)
+        application.syncs.filter(pk=sync.pk).update(lease_until=None)  # no pause
     return sync
 
 
@@ -50,7 +50,11 @@ def reconcile(sync_pk: int) -> None:
     if token is None:
         return
     sync = Sync.objects.select_related("application").get(pk=sync_pk)
-    with attempt(Sync.objects.all(), sync, token) as lease:
+    with (
+        attempt(Sync.objects.all(), sync, token, sync.deadline) as lease,
+        poll.counting(sync.application),
+        repository.within(sync.time_left),
+    ):
         revision, desired = _observe(sync)
         live = deploy.observe(sync.application)
         changes = plan(desired, live)
@@ -62,29 +66,27 @@ def reconcile(sync_pk: int) -> None:
                 _request_build(sync, revision, by_path[change.path])
             elif (kept := live[change.path]) and kept.build:
                 builds.await_end(kept.build, sync)
-        poll.settled(sync.application, revision)
+        poll.settled(sync.application, revision.sha)
         lease.finish(State.SUCCEEDED, plan=[change.as_dict() for change in changes])
     queue.hint()
 
 
 def _observe(sync: Sync) -> tuple[Revision, list[Desired]]:
     application = sync.application
-    seen = observe.observe(
-        application.repo_url,
-        application.branch,
-        application.manifest_path,
-        application.namespace,
-    )
-    revision = observe.record(application, seen)
-    Sync.objects.filter(pk=sync.pk).update(revision=revision)
-    if seen.manifest is None:
-        poll.refused(application, revision)
-        raise ManifestError(seen.problems)
-    with repository.open_snapshot(application.repo_url, seen.sha) as snapshot:
-        return revision, [
-            Desired(spec, builds.key_of(snapshot, spec))
-            for spec in seen.manifest.functions
-        ]
+    url, branch = application.repo_url, application.branch
+    sha, branches = observe.newest(url, branch)
+    with poll.remembering(application, sha):
+        path, namespace = application.manifest_path, application.namespace
+        seen = observe.read(url, branch, sha, path, namespace, branches)
+        revision = observe.record(application, seen)
+        Sync.objects.filter(pk=sync.pk).update(revision=revision)
+        if seen.manifest is None:
+            raise ManifestError(seen.problems)
+        with repository.open_snapshot(url, sha) as snapshot:
+            return revision, [
+                Desired(spec, builds.key_of(snapshot, spec))
+                for spec in seen.manifest.functions
+            ]
 
 
 def _request_build(sync: Sync, revision: Revision, item: Desired) -> None:

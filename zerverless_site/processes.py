@@ -8,6 +8,7 @@ import sys
 from django.conf import settings
 
 from runtime.http_server import BACKLOG
+from zerverless_site import clusters
 from zerverless_site.supervisor import Program
 
 # Functions come first: pages, polls and builds take what those leave of a busy machine.
@@ -47,7 +48,10 @@ def _listen() -> list[socket.socket]:
 
 
 def _workers() -> list[Program]:
-    return [_cluster("control"), _cluster("builds")]
+    queues = [
+        _cluster(name, "qcluster") for name in (clusters.CONTROL, clusters.BUILDS)
+    ]
+    return [*queues, _cluster(clusters.GIT, "work_git")]
 
 
 def _web() -> Program:
@@ -65,10 +69,10 @@ def _web() -> Program:
     )
 
 
-def _cluster(name: str) -> Program:
+def _cluster(name: str, command: str) -> Program:
     return Program(
         f"worker-{name}",
-        [sys.executable, str(settings.BASE_DIR / "manage.py"), "qcluster"],
+        [sys.executable, str(settings.BASE_DIR / "manage.py"), command],
         env={"Q_CLUSTER_NAME": name},
         cluster=name,
         nice=BEHIND,

@@ -8,34 +8,23 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.db import transaction
 from django.utils import timezone
 from django_q.models import Task
 from django_q.tasks import async_task
 
-from applications.models import Sync
 from applications.work import State
 from builds.models import Build
 
 BUILDS = "builds"
 
 
-def on_commit_sync(pk: int) -> None:
-    """Hint a sync once the surrounding transaction is committed."""
-    transaction.on_commit(lambda: push("run_sync", pk))
-
-
 def hint() -> None:
-    """Offer everything queued to the workers again; claims make repeats harmless."""
-    for pk in Sync.objects.filter(state=State.QUEUED).values_list("pk", flat=True):
-        push("run_sync", pk)
+    """Offer queued builds to the workers again; claims make repeats harmless.
+
+    The lane of Git work (git_lane.py) reads its tables itself.
+    """
     if Build.objects.filter(state=State.QUEUED).exists():
         push("run_builds", cluster=BUILDS)
-
-
-def poll(pk: int) -> None:
-    """Have one application's repository polled."""
-    push("poll_repository", pk)
 
 
 def beat(cluster: str) -> None:

@@ -30,7 +30,6 @@ class Entry:
 
 
 SCHEDULE = (
-    Entry("poll_due", 10),
     Entry("sweep", 10),
     Entry("heal", 60),
     Entry("remove_orphans", 10),

@@ -77,7 +77,10 @@ DOCKER_BUILD_TIMEOUT = read.duration(
 
 # -- Git ------------------------------------------------------------------------------
 ZERVERLESS_POLL_INTERVAL = read.duration(
-    "ZERVERLESS_POLL_INTERVAL", "5m", "How often a repository is polled."
+    "ZERVERLESS_POLL_INTERVAL",
+    "5m",
+    "How often a repository is polled; at least 10s.",
+    least=10,
 )
 ZERVERLESS_GIT_PROTOCOLS = read.words(
     "ZERVERLESS_GIT_PROTOCOLS",

@@ -26,7 +26,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from applications.work import Cluster
-from zerverless_site import queue
+from zerverless_site import clusters, queue
 from zerverless_site.schedules import Clock
 
 ASK_EVERY = timedelta(seconds=10)
@@ -206,7 +206,8 @@ def _is_stuck(name: str) -> bool:
         and now - cluster.asked_at > ASK_EVERY
     ):
         Cluster.objects.filter(pk=name).update(asked_at=now)
-        queue.beat(name)
+        if name != clusters.GIT:  # it beats without being asked
+            queue.beat(name)
         return False
     owing = cluster.beat_at is None or cluster.beat_at < cluster.asked_at
     return owing and now - cluster.asked_at > STUCK_AFTER

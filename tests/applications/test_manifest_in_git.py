@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 from applications import declare, observe
-from applications.errors import GitError, UserError
+from applications.errors import UserError
 from applications.models import Application, Function, Revision
 from tests.fixtures.git import Link, Repository, Submodule
 from tests.fixtures.manifests import ORIGINAL, with_function
@@ -44,10 +44,12 @@ def test_a_good_commit_becomes_a_manifest(make_repo: Make) -> None:
 )
 def test_what_is_no_small_plain_file_is_refused(make_repo: Make, content: Any) -> None:
     """Threat 4."""
-    with pytest.raises(GitError) as caught:
-        observed(make_repo("odd", {NAME: content, "other.yaml": ORIGINAL}))
-    assert NAME in caught.value.message
-    assert "root:" not in caught.value.message
+    seen = observed(make_repo("odd", {NAME: content, "other.yaml": ORIGINAL}))
+    assert seen.manifest is None
+    (problem,) = seen.problems
+    assert problem.file == NAME
+    assert NAME in problem.message
+    assert "root:" not in problem.message
 
 
 @pytest.mark.parametrize("files", [{"README": "x"}, {f"{NAME}/a": "x"}])
@@ -55,9 +57,10 @@ def test_an_absent_manifest_and_a_folder_are_refused(
     make_repo: Make, files: dict[str, str]
 ) -> None:
     """Threat 4."""
-    with pytest.raises(GitError) as caught:
-        observed(make_repo("absent", files))
-    assert NAME in caught.value.message
+    repo = make_repo("absent", files)
+    seen = observed(repo)
+    assert (seen.manifest, seen.sha) == (None, repo.head)
+    assert NAME in seen.problems[0].message
 
 
 @pytest.mark.django_db

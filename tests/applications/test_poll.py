@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from applications import poll, repository
@@ -86,7 +89,51 @@ def test_errors_move_the_next_poll_away_up_to_an_hour(remote: Remote) -> None:
 
 
 def test_success_forgets_earlier_errors(remote: Remote) -> None:
-    row = make_due(poll_failures=3, poll_error="gone", poll_error_code="git:x")
-    poll.look(row)
+    """Threat 132: a good list of branches is no success while commits do not come."""
+    failed = {"poll_failures": 3, "poll_error": "gone", "poll_error_code": "git:x"}
+    row = make_due(**failed)
+    assert poll.look(row) == [row]
+    row.refresh_from_db()
+    assert (row.poll_failures, row.poll_error, row.poll_error_code) == (
+        3,
+        "gone",
+        "git:x",
+    )
+    poll.settled(row, "a" * 40)
+    Application.objects.update(next_poll_at=timezone.now(), **failed)
+    assert poll.look(row) == []
     row.refresh_from_db()
     assert (row.poll_failures, row.poll_error, row.poll_error_code) == (0, "", "")
+
+
+def test_a_fetch_that_fails_moves_the_next_poll_away(remote: Remote) -> None:
+    """Threats 31 and 132: also where every list of branches is good."""
+    row = make_due(poll_interval=60)
+    waits = []
+    for _ in range(3):
+        Application.objects.update(next_poll_at=timezone.now())
+        row = Application.objects.get()
+        assert poll.look(row) == [row]
+        with pytest.raises(GitUnavailable), poll.counting(row):
+            raise GitUnavailable("the pack drips")
+        row.refresh_from_db()
+        waits.append(round((row.next_poll_at - timezone.now()).total_seconds()))
+    assert waits == [120, 240, 480]
+
+
+def test_polls_have_a_least_interval() -> None:
+    """Threat 132."""
+    with pytest.raises(ValidationError, match="greater than or equal to 10"):
+        make_due(poll_interval=9)
+    assert make_due(poll_interval=10).interval == 10
+
+
+def test_another_source_is_looked_at_anew(remote: Remote) -> None:
+    row = make_due(head_sha="a" * 40, head_error="no manifest", poll_failures=2)
+    Application.objects.update(next_poll_at=timezone.now() + timedelta(hours=1))
+    row.refresh_from_db()
+    row.manifest_path = "deploy/zerverless.yaml"
+    row.save()
+    row.refresh_from_db()
+    assert (row.head_sha, row.head_error, row.poll_failures) == ("", "", 0)
+    assert row in Application.objects.due()

@@ -100,7 +100,7 @@ def dying(real: Callable[..., Any], when: str) -> Callable[..., Any]:
 
 
 POINTS = [
-    "applications.observe.observe",
+    "applications.observe.read",
     "applications.observe.record",
     "applications.declare.function",
     "applications.poll.settled",

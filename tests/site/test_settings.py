@@ -52,7 +52,7 @@ def test_every_wrong_setting_is_named_with_what_to_write() -> None:
 
 def test_all_wrong_settings_are_reported_together() -> None:
     result = check(
-        ZERVERLESS_PORT="http", ZERVERLESS_POLL_INTERVAL="5 minutes", DOCKER_ENABLED="?"
+        ZERVERLESS_PORT="http", ZERVERLESS_POLL_INTERVAL="9s", DOCKER_ENABLED="?"
     )
     assert result.returncode == 2
     for name in ("ZERVERLESS_PORT", "ZERVERLESS_POLL_INTERVAL", "DOCKER_ENABLED"):

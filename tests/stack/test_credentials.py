@@ -117,9 +117,7 @@ Application.objects.update(repo_url="{url}")
 POLL = """
 from django.utils import timezone
 from applications.models import Application
-from zerverless_site import queue
 Application.objects.update(next_poll_at=timezone.now())
-queue.poll(Application.objects.get().pk)
 """
 POLLED = "from applications.models import *; print(Application.objects.get().__dict__)"
 

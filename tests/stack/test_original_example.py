@@ -131,13 +131,11 @@ def test_a_push_is_live_after_the_next_poll_without_a_failed_request(
     assert stack.get("/alice/api").json()["commit"] == sha
 
 
-# What the scheduler does each minute, without waiting for the minute.
+# The next poll, without waiting for it.
 POLL_NOW = """
 from django.utils import timezone
 from applications.models import Application
-from zerverless_site import tasks
 Application.objects.update(next_poll_at=timezone.now())
-tasks.poll_due()
 """
 
 

@@ -90,7 +90,7 @@ def test_functions_answer_while_the_dashboard_is_killed(
     stack.until(lambda: stack.get("/-/login").status == 200, 30)
 
 
-@pytest.mark.parametrize("program", ["worker-control", "worker-builds"])
+@pytest.mark.parametrize("program", ["worker-control", "worker-builds", "worker-git"])
 def test_a_killed_cluster_works_again(
     stack: Stack, repo: Repository, program: str
 ) -> None:

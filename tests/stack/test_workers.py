@@ -16,6 +16,7 @@ import pytest
 
 from tests.fixtures.git import GitServer, Repository
 from tests.fixtures.stack import ROOT, Stack
+from zerverless_site import clusters
 
 MANIFEST = """\
 apiVersion: zerverless.io/v1
@@ -57,12 +58,13 @@ def serves(stack: Stack, version: str) -> bool:
 
 @pytest.fixture
 def second_workers(stack: Stack, tmp_path: Path) -> Iterator[None]:
-    """Both clusters once more on the same database."""
+    """Every cluster once more on the same database."""
     running = []
     with (tmp_path / "log").open("wb") as output:
-        for name in ("control", "builds"):
+        for name in clusters.ALL:
+            command = "work_git" if name == clusters.GIT else "qcluster"
             started = subprocess.Popen(
-                [sys.executable, str(ROOT / "manage.py"), "qcluster"],
+                [sys.executable, str(ROOT / "manage.py"), command],
                 env={**stack.env, "Q_CLUSTER_NAME": name},
                 stdout=output,
                 stderr=output,
@@ -80,7 +82,7 @@ def second_workers(stack: Stack, tmp_path: Path) -> Iterator[None]:
 def frozen(stack: Stack) -> Iterator[None]:
     """The first set of workers and its clock do nothing, and hold no lock."""
     assert stack.process is not None
-    workers = [*stack.group("worker-control"), *stack.group("worker-builds")]
+    workers = [pid for name in clusters.ALL for pid in stack.group(f"worker-{name}")]
     stopped = [stack.process.pid]
     try:
         os.kill(stack.process.pid, signal.SIGSTOP)
@@ -120,9 +122,8 @@ def test_two_sets_of_workers_do_everything_once(
 HAMMER = """
 from applications.models import Application, Sync
 from zerverless_site import pipeline, queue
-sync = pipeline.request_sync(Application.objects.get(), Sync.Trigger.MANUAL)
+pipeline.request_sync(Application.objects.get(), Sync.Trigger.MANUAL)
 for _ in range(10):
-    queue.push("run_sync", sync.pk)
     queue.push("run_builds", cluster=queue.BUILDS)
     queue.push("sweep")
 """
