@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from django.conf import settings
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 DEEPER = 50  # commits looked through where a server refuses to send one by its name
 KEPT = "refs/zerverless/"
 UNUSED_SECONDS = 3600
+AT_ONCE = 0.1  # cleanup waits for nobody's server: it comes again
 
 
 def path_of(url: str) -> Path:
@@ -36,9 +37,13 @@ def path_of(url: str) -> Path:
 
 
 @contextmanager
-def locked(url: str) -> Iterator[Cache]:
-    """The cache of a repository, for the one who may write to it now."""
-    with _lock_of(path_of(url)) as lock:
+def locked(url: str, patience: float | None = None) -> Iterator[Cache]:
+    """The cache of a repository, for the one who may write to it now.
+
+    Raises Busy when that is somebody else for `patience` seconds, by default a Git
+    command's time.
+    """
+    with _lock_of(path_of(url), patience) as lock:
         yield Cache(url, lock)
 
 
@@ -50,7 +55,7 @@ def remove_unused(urls: set[str]) -> None:
     used = {path_of(url) for url in urls}
     for path in (Path(settings.DATA_DIR) / "git").glob("*.git"):
         if path not in used and time.time() - path.stat().st_mtime > UNUSED_SECONDS:
-            with _lock_of(path):
+            with suppress(Busy), _lock_of(path, AT_ONCE):
                 _remove(path)
 
 
@@ -62,7 +67,7 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def _lock_of(path: Path) -> Iterator[int]:
+def _lock_of(path: Path, patience: float | None = None) -> Iterator[int]:
     """Hold the lock of a cache; its descriptor, for git to inherit.
 
     A git process that outlives its killed parent for a moment keeps the lock, because
@@ -73,14 +78,14 @@ def _lock_of(path: Path) -> Iterator[int]:
     lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _wait_for(descriptor)
+        _wait_for(descriptor, patience)
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _wait_for(descriptor: int) -> None:
-    ends = git_process.deadline()
+def _wait_for(descriptor: int, patience: float | None) -> None:
+    ends = git_process.deadline(patience)
     while time.monotonic() < ends:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -88,7 +93,13 @@ def _wait_for(descriptor: int) -> None:
             time.sleep(0.05)
         else:
             return
-    raise GitUnavailable("Another process is fetching this repository.", "git:busy")
+    raise Busy("Another process is fetching this repository.")
+
+
+class Busy(GitUnavailable):
+    """Somebody else writes to the cache, for as long as their server lets them."""
+
+    code = "git:busy"
 
 
 class Cache:

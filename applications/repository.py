@@ -99,14 +99,17 @@ def fetch(url: str, sha: str, branch: str) -> None:
 
 
 def forget(url: str, keep: set[str]) -> None:
-    """Free the cached commits of a repository that are not in `keep`."""
-    with git_cache.locked(url) as cache:
+    """Free the cached commits of a repository that are not in `keep`.
+
+    Not while somebody fetches: the next cleanup does.
+    """
+    with suppress(git_cache.Busy), git_cache.locked(url, git_cache.AT_ONCE) as cache:
         cache.forget(keep)
 
 
 def drop(url: str) -> None:
-    """Remove the cache of a repository nobody uses any more."""
-    with git_cache.locked(url) as cache:
+    """Remove the cache of a repository nobody uses any more, or let cleanup do it."""
+    with suppress(git_cache.Busy), git_cache.locked(url, git_cache.AT_ONCE) as cache:
         cache.remove()
 
 

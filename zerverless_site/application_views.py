@@ -167,7 +167,7 @@ def _application_context(row: Application) -> dict[str, Any]:
             [(sync.pk, ended.state, ended.words) for sync, ended in syncs],
             facts,
             [function.brief for function in functions],
-            (row.status, row.checked_at, row.poll_error),
+            (row.status, row.checked_at, row.poll_error, row.head_sha, row.head_error),
         ),
     }
 

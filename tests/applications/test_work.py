@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, OperationalError, transaction
 from django.utils import timezone
 from django_q.exceptions import TimeoutException
 
-from applications.errors import PlatformError, UserError
-from applications.models import Application, Sync
+from applications.errors import GitUnavailable, PlatformError, UserError
+from applications.models import LEAST_SECONDS, Application, Sync
 from applications.work import FINAL_STATES, MAX_ATTEMPTS, State, attempt, held
 from tests.fixtures.rows import make_application
+from zerverless_site import pipeline
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -71,6 +73,38 @@ def test_a_poison_row_is_given_up_with_a_reason(sync: Sync) -> None:
     assert sync.state == State.ERRORED
     assert sync.error_code == "work:lost"
     assert sync.error
+
+
+def test_a_server_that_fails_is_tried_again_after_a_pause(
+    sync: Sync, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Threat 132: and the log has one line, with no traceback."""
+    with attempt(Sync.objects.all(), sync, take(sync), sync.deadline):
+        raise GitUnavailable("It drips.\n$ git fetch\nfatal: early EOF")
+    sync.refresh_from_db()
+    assert sync.state == State.QUEUED
+    assert sync.lease_until is not None
+    assert sync.lease_until > timezone.now()
+    assert Sync.objects.claim(sync.pk) is None
+    (line,) = caplog.records
+    assert line.exc_info is None
+    assert line.getMessage().endswith("It drips. | $ git fetch | fatal: early EOF")
+    assert pipeline.request_sync(sync.application, Sync.Trigger.MANUAL) == sync
+    assert Sync.objects.claim(sync.pk) is not None
+
+
+def test_all_attempts_of_a_sync_have_one_deadline(sync: Sync, settings: Any) -> None:
+    """Threat 132."""
+    settings.ZERVERLESS_GIT_TIMEOUT = 60
+    token = take(sync)
+    assert sync.time_left == 60
+    Sync.objects.update(queued_at=timezone.now() - timedelta(seconds=59), attempt=2)
+    sync.refresh_from_db()
+    assert sync.time_left == LEAST_SECONDS
+    with attempt(Sync.objects.all(), sync, token, sync.deadline):
+        raise GitUnavailable("It drips.")
+    sync.refresh_from_db()
+    assert (sync.state, sync.error) == (State.ERRORED, "It drips.")
 
 
 def test_a_late_writer_is_discarded(sync: Sync) -> None:
