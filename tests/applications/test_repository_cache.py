@@ -169,7 +169,7 @@ def test_a_repository_of_another_user_has_a_readable_error(
     monkeypatch.setattr(
         git_process,
         "environment",
-        lambda **more: environment(GIT_TEST_ASSUME_DIFFERENT_OWNER="1", **more),
+        lambda url: environment(url, GIT_TEST_ASSUME_DIFFERENT_OWNER="1"),
     )
     with pytest.raises(GitError, match="belongs to another user") as error:
         repository.remote_heads(repo.file_url)

@@ -75,12 +75,16 @@ def test_a_poison_row_is_given_up_with_a_reason(sync: Sync) -> None:
     assert sync.error
 
 
+def drip(words: str = "") -> None:
+    raise GitUnavailable(f"It drips.{words}")
+
+
 def test_a_server_that_fails_is_tried_again_after_a_pause(
     sync: Sync, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Threat 132: and the log has one line, with no traceback."""
     with attempt(Sync.objects.all(), sync, take(sync), sync.deadline):
-        raise GitUnavailable("It drips.\n$ git fetch\nfatal: early EOF")
+        drip("\n$ git fetch\nfatal: early EOF")
     sync.refresh_from_db()
     assert sync.state == State.QUEUED
     assert sync.lease_until is not None
@@ -102,7 +106,7 @@ def test_all_attempts_of_a_sync_have_one_deadline(sync: Sync, settings: Any) -> 
     sync.refresh_from_db()
     assert sync.time_left == LEAST_SECONDS
     with attempt(Sync.objects.all(), sync, token, sync.deadline):
-        raise GitUnavailable("It drips.")
+        drip()
     sync.refresh_from_db()
     assert (sync.state, sync.error) == (State.ERRORED, "It drips.")
 

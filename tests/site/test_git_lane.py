@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from applications.models import Application
+from applications.work import Cluster
 from tests.fixtures.gateway import NewDatabase
 from tests.fixtures.git import BadServer, GitServer, eventually
 from zerverless_site import git_lane, schedules
@@ -47,7 +49,7 @@ class Crowd:
 def crowd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Crowd]:
     made = Crowd()
     monkeypatch.setattr(git_lane, "waiting", lambda: list(made.waiting))
-    monkeypatch.setattr(git_lane.Cluster, "beat", lambda: None)
+    monkeypatch.setattr(Cluster, "beat", lambda: None)
     monkeypatch.setattr(git_lane, "connection", type("", (), {"close": lambda: None}))
     yield made
     made.release.set()
@@ -96,7 +98,7 @@ def test_an_application_is_in_the_groups_of_its_past() -> None:
     row = Application(namespace="ana", repo_url="https://Git.example:8443/x.git")
     place = {"host git.example:8443", "namespace ana"}
     assert groups_of(row) == place | {"unproven"}
-    row.checked_at = row.created_at = git_lane.Sync().queued_at
+    row.checked_at = row.created_at = timezone.now()
     assert groups_of(row) == place
     row.poll_failures = 1
     assert groups_of(row) == place | {"unproven", "failing"}

@@ -13,7 +13,7 @@ from applications.work import State
 from builds import outcome
 from builds.models import Build
 from runtime.models import Deployment, Installation
-from tests.fixtures.git import GitServer, Repository
+from tests.fixtures.git import GitServer, Link, Repository
 from zerverless_site import follow, pipeline
 
 pytestmark = [
@@ -297,3 +297,64 @@ def test_polling_finds_the_push(application: Application, repo: Repository) -> N
     serving = live()
     assert serving is not None
     assert serving.commit == sha
+
+
+def test_a_commit_that_fails_is_left_until_it_changes_or_somebody_asks(
+    application: Application, repo: Repository
+) -> None:
+    """Threat 133: for whatever reason it fails."""
+    for changes, reason in (
+        ({"zerverless.yaml": None}, 'There is no "zerverless.yaml"'),
+        ({"zerverless.yaml": Link("a/Dockerfile")}, "is a link"),
+        ({"zerverless.yaml": manifest("/gone")}, "gone"),
+        ({"zerverless.yaml": "kind: Nonsense"}, "Nonsense"),
+    ):
+        sha = repo.commit(changes, "broken")
+        (sync,) = polled(application)
+        assert (sync.state, reason in sync.error) == (State.FAILED, True), sync.error
+        assert polled(application) == polled(application) == []
+        application.refresh_from_db()
+        assert (application.head_sha, application.status) == (sha, "out_of_sync")
+        assert reason in application.head_error
+        assert application.poll_failures == 0
+    assert push(application).state == State.FAILED
+    repo.commit(files("mended"), "mended")
+    assert [sync.state for sync in polled(application)] == [State.SUCCEEDED]
+    application.refresh_from_db()
+    assert (application.head_error, application.status) == ("", "synced")
+
+
+def polled(application: Application) -> list[Sync]:
+    """The syncs that a poll which is due starts, done."""
+    Application.objects.update(next_poll_at=timezone.now())
+    pipeline.poll_repository(Application.objects.get())
+    started = list(application.syncs.filter(state=State.QUEUED))
+    for sync in started:
+        pipeline.reconcile(sync.pk)
+        sync.refresh_from_db()
+    return started
+
+
+def test_a_server_that_fails_is_no_fault_of_the_commit(
+    application: Application, repo: Repository, git_server: GitServer
+) -> None:
+    """Threats 132 and 133: it is tried again, with growing pauses."""
+    git_server.cut_pack_at = 10
+    sync = pipeline.request_sync(application, Sync.Trigger.POLL)
+    try:
+        pipeline.reconcile(sync.pk)
+    finally:
+        git_server.cut_pack_at = None
+    sync.refresh_from_db()
+    application.refresh_from_db()
+    assert (sync.state, sync.attempt) == (State.QUEUED, 1)
+    assert (application.head_sha, application.head_error) == ("", "")
+    assert (application.poll_failures, application.poll_error_code) == (
+        1,
+        "git:network",
+    )
+    assert application.next_poll_at > timezone.now()
+    pipeline.request_sync(application, Sync.Trigger.MANUAL)
+    pipeline.reconcile(sync.pk)
+    application.refresh_from_db()
+    assert (application.status, application.poll_failures) == ("synced", 0)
