@@ -151,6 +151,13 @@ def ids() -> frozenset[str]:
         return frozenset(api.images(quiet=True))
 
 
+def tags() -> dict[str, str]:
+    """All tags the daemon knows, with the ids of their images."""
+    with _api() as api:
+        found = api.images()
+    return {tag: row["Id"] for row in found for tag in row.get("RepoTags") or ()}
+
+
 def platform() -> tuple[str, str]:
     """The daemon's operating system and architecture, in an image's words."""
     with _api() as api:
@@ -164,6 +171,15 @@ def tag(image_id: str, name: str) -> None:
     with _api() as api:
         if not api.tag(image_id, repository, version):
             raise BuildEngineError(f"Docker did not tag {image_id} as {name}.")
+
+
+def untag(name: str) -> None:
+    """Take a tag off an image that has another one, so that the image stays."""
+    with _api() as api:
+        try:
+            api.remove_image(name, noprune=True)
+        except (ImageNotFound, NotFound):
+            return
 
 
 def remove(name: str, image_id: str) -> int:

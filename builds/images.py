@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import posixpath
 import re
+import secrets
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -17,12 +19,13 @@ from applications.spec import FunctionSpec
 from applications.work import State
 from builds import engine
 from builds.engine import ImageInfo
-from builds.errors import BuildError
+from builds.errors import BuildEngineError, BuildError
 from builds.models import Build
 
 ENV_MAX = 64 * 1024
 VOLUMES_MAX = 32
-NAME_MAX = 240  # with ":" and 14 digits an image reference has at most 255 characters
+NAME_MAX = 219  # with ":" and a version an image reference has at most 255 characters
+RANDOM_BYTES = 10  # of a tag: enough that nobody finds one by trying
 
 # One path component of a Docker reference (distribution/reference, reference.go).
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -32,19 +35,58 @@ _PLAIN = re.compile(rf"\A(?:/{_COMPONENT})+\Z")
 _DIGEST = re.compile(r"-z[0-9a-f]{12}\Z")
 
 
-def tag_for(namespace: str, path: str, when: datetime) -> str:
-    """The tag of an image: `zerverless/alice/api:20260102030405`, time in UTC.
+# How earlier versions tagged an image: by the second, with a suffix within one.
+_GUESSABLE = re.compile(r":[0-9]{14}(?:-[0-9]{1,9})?\Z")
 
-    Different functions have different names: where Docker refuses the plain name, or
-    two functions could share it, a short digest of the path is part of it.
+log = logging.getLogger(__name__)
+
+
+def tag_for(namespace: str, path: str, when: datetime) -> str:
+    """A tag no image ever had: `zerverless/alice/api:20260102030405-<20 hex digits>`.
+
+    The time is in UTC. The random digits keep the images of an application from others:
+    on one Docker host whoever knows a tag can build on the image. Different functions
+    have different names: where Docker refuses the plain name, or two functions could
+    share it, a short digest of the path is part of it.
     """
+    secret = secrets.token_hex(RANDOM_BYTES)
+    return f"{name_of(namespace, path)}:{when.astimezone(UTC):%Y%m%d%H%M%S}-{secret}"
+
+
+def name_of(namespace: str, path: str) -> str:
+    """The repository of a function's images: their tags without the version."""
     prefix = f"{settings.DOCKER_IMAGE_PREFIX}/{namespace}"
     name = f"{prefix}{path}"
     if not _PLAIN.match(path) or _DIGEST.search(path) or len(name) > NAME_MAX:
         digest = hashlib.sha256(path.encode()).hexdigest()[:12]
         slug = re.sub(r"[^a-z0-9]+", "-", path).strip("-")[:40].strip("-") or "root"
         name = f"{prefix}/{slug}-z{digest}"
-    return f"{name}:{when.astimezone(UTC):%Y%m%d%H%M%S}"
+    return name
+
+
+def hide_tags() -> None:
+    """Replace the tags of earlier versions, which told only the time and were guessed.
+
+    Safe to repeat and to be killed half-way; without Docker there is a next time.
+    """
+    try:
+        for tag, image_id in engine.tags().items():
+            if _GUESSABLE.search(tag):
+                _hide(tag, image_id)
+    except BuildEngineError as error:
+        log.warning("tags that can be guessed stay for now: %s", error)
+
+
+def _hide(tag: str, image_id: str) -> None:
+    """The row first: it must know the new tag before the image has it."""
+    builds = Build.objects.with_image().filter(image_id=image_id)
+    secret = secrets.token_hex(RANDOM_BYTES)
+    builds.filter(image_tag=tag).update(image_tag=f"{tag}-{secret}")
+    known = builds.filter(image_tag__startswith=f"{tag}-")
+    for build in known:
+        engine.tag(image_id, build.image_tag)
+    if known:
+        engine.untag(tag)
 
 
 def labels_for(build: Build) -> dict[str, str]:

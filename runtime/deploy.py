@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Max
+from django.db.models import F, Max, OuterRef, Subquery
 from django.utils import timezone
 
 from applications.models import Application, Function
@@ -40,6 +40,15 @@ def without_image() -> list[Deployment]:
     except BuildEngineError:
         return []
     return [row for row in rows if row.image_id not in present]
+
+
+def follow_tags() -> None:
+    """Have deployments name the tags their builds have by now."""
+    Deployment.objects.exclude(image_tag=F("build__image_tag")).update(
+        image_tag=Subquery(
+            Build.objects.filter(pk=OuterRef("build_id")).values("image_tag")
+        )
+    )
 
 
 def _target_of(function: Function, gone: set[int]) -> Live | None:

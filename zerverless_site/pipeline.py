@@ -17,6 +17,7 @@ from applications.models import Application, Function, Revision, Sync
 from applications.plan import Desired, Kind, plan
 from applications.work import State, attempt
 from builds import build as builds
+from builds import images
 from builds.models import Build
 from runtime import cleanup, deploy, trial
 from zerverless_site import queue
@@ -137,7 +138,12 @@ def sweep() -> None:
 
 
 def heal() -> None:
-    """Ensure what is live can run: an image removed behind our back is built again."""
+    """Ensure what is live can run: an image removed behind our back is built again.
+
+    Images of earlier versions get tags that nobody can guess.
+    """
+    images.hide_tags()
+    deploy.follow_tags()
     for deployment in deploy.without_image():
         request_sync(deployment.function.application, Sync.Trigger.REPAIR)
 

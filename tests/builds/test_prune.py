@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import Any
 
@@ -92,3 +93,29 @@ def test_it_can_be_repeated(project: Project) -> None:
     engine.remove(build.image_tag, build.image_id)
     assert images.prune([build]) == 0
     assert is_recorded_as_removed(build)
+
+
+def test_tags_of_earlier_versions_are_replaced_by_what_nobody_can_guess(
+    project: Project,
+) -> None:
+    """Threat 39: the image stays, and so does one that is not ours. Killed between any
+    two steps it converges."""
+    build, again, strange = (project.built(good()) for _ in range(3))
+    name = build.image_tag.rpartition(":")[0]
+    for number, row in enumerate((build, again, strange)):
+        old = f"{name}:2026010203040{number}"
+        engine.tag(row.image_id, old)
+        engine.untag(row.image_tag)
+        row.image_tag = old
+    Build.objects.filter(pk=build.pk).update(image_tag=build.image_tag)
+    # Killed after the row knew of the new tag, which the image does not have yet.
+    Build.objects.filter(pk=again.pk).update(image_tag=f"{again.image_tag}-5ec2e7")
+    Build.objects.filter(pk=strange.pk).update(image_tag=f"{name}:another")
+    images.hide_tags()
+    for row in (build, again):
+        assert engine.image(row.image_tag) is None
+        row.refresh_from_db()
+        assert is_there(row)
+    assert re.fullmatch(rf"{name}:20260102030400-[0-9a-f]{{20}}", build.image_tag)
+    assert engine.image(strange.image_tag) is not None, "not ours by its row"
+    engine.untag(strange.image_tag)
