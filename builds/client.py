@@ -35,6 +35,8 @@ class ImageRequest:
     target: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 600
+    cache: str = ""  # what the ids of cache mounts begin with: the application's own
+    own: tuple[str, ...] = ()  # repositories below our prefix that it may build on
 
 
 def find() -> Client | None:
@@ -91,6 +93,7 @@ def command(client: Client, request: ImageRequest) -> list[str]:
         f"--file={request.dockerfile}",
         *([f"--target={request.target}"] if request.target else []),
         *(f"--label={key}={value}" for key, value in request.labels.items()),
+        f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={request.cache}",
         "-",
     ]
 

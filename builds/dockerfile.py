@@ -19,12 +19,24 @@ _ALLOWED = re.compile(
 )
 
 
+# Those that keep cache mounts apart and know heredocs; a digest does not tell which.
+_CURRENT = re.compile(
+    r"\A(?:docker\.io/)?docker/dockerfile"
+    r"(?::(?:latest|labs|1(?:\.(?:[4-9]|[1-9][0-9]+)(?:\.[0-9]+)?)?(?:-labs)?))?\Z"
+)
+
+
 @dataclass(frozen=True)
 class Frontend:
     """The image of a syntax directive and the 1-based line it is on."""
 
     image: str
     line: int
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it is known to do what is asked of it; any other is not used."""
+        return bool(_CURRENT.match(self.image))
 
 
 def frontend(text: str, name: str = "Dockerfile") -> Frontend | None:

@@ -9,12 +9,13 @@ builds.engine`), because only closing its connection makes the daemon stop.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,13 +28,14 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.tls import TLSConfig
 from docker.utils import kwargs_from_env
 
-from builds import client, failure, limits, process
+from builds import client, failure, limits, policy, process
 from builds.client import ImageRequest
 from builds.errors import BuildCancelled, BuildEngineError, BuildError
 
 _QUICK = 30  # seconds one call to the image API may take
 _BUILD_LAST_WORDS = 400  # lines kept to explain a failure
 _CONFLICT = 409
+_HEREDOCS_FROM = 23  # the engine's version
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,8 @@ def build(
         last.append(line)
         on_line(line)
 
-    try:
+    with _endings(last, request.seconds):
         code = _run(request, context, keep, stop)
-    except process.Stopped:
-        raise BuildCancelled("The build was cancelled.") from None
-    except process.TimedOut:
-        raise failure.timed_out(list(last), request.seconds) from None
     if code != 0:
         raise failure.explain(list(last), code)
     # The text of a build can say anything; the daemon says which image has our tag.
@@ -105,6 +103,17 @@ def build(
     if built is None:
         raise BuildEngineError(f"Docker built {request.tag}, but does not have it.")
     return built
+
+
+@contextmanager
+def _endings(lines: Iterable[str], seconds: float) -> Iterator[None]:
+    """What ends a process early, in the words of builds."""
+    try:
+        yield
+    except process.Stopped:
+        raise BuildCancelled("The build was cancelled.") from None
+    except process.TimedOut:
+        raise failure.timed_out(list(lines), seconds) from None
 
 
 def _run(
@@ -115,17 +124,62 @@ def _run(
 ) -> int:
     binary, env = client.find(), client.environment()
     if binary is not None:
-        argv = client.command(binary, request)
         on_line(limits.sentence())
-    else:
-        argv = _classic_command(request)
-        env["PYTHONPATH"] = str(settings.BASE_DIR)  # a worker may be anywhere
-        on_line(
-            "No docker client with BuildKit was found (install docker-buildx, or the "
-            "Docker client 20.10 to 22): building with the classic builder, which "
-            "knows no cache mounts, no heredocs and no BUILDPLATFORM."
+        with policy.file(request.own) as name:
+            env[policy.VARIABLE] = name
+            argv = client.command(binary, request)
+            return process.run(argv, env, context, on_line, stop, request.seconds)
+    on_line(
+        "No docker client with BuildKit was found (install docker-buildx, or the "
+        "Docker client 20.10 to 22): building with the classic builder, which "
+        "knows no cache mounts, no heredocs and no BUILDPLATFORM."
+    )
+    argv = _own_command(_classic_order(request))
+    return process.run(argv, _own(env), context, on_line, stop, request.seconds)
+
+
+def heredocs() -> bool:
+    """Whether the frontend built into this engine knows heredocs."""
+    with _api() as api:
+        version = str(api.version(api_version=False)["Version"])
+    return int(re.split(r"[^0-9]", version)[0] or 0) >= _HEREDOCS_FROM
+
+
+def parent(reference: str, stop: Callable[[], bool], seconds: float) -> ImageInfo:
+    """The image of a full name, as a build on it will find it; fetched if not there.
+
+    Raises BuildCancelled, BuildError (theirs) or BuildEngineError (ours).
+    """
+    here = platform()
+    found = image(reference)
+    if found is None or (found.os, found.architecture) != here:
+        _pull(reference, stop, seconds)
+        found = image(reference)
+    if found is None or (found.os, found.architecture) != here:
+        raise BuildError(
+            f"The parent image {reference} does not exist for {'/'.join(here)}.",
+            "build:parent",
         )
-    return process.run(argv, env, context, on_line, stop, request.seconds)
+    return found
+
+
+def _pull(reference: str, stop: Callable[[], bool], seconds: float) -> None:
+    lines: list[str] = []
+    argv = _own_command({"pull": reference})
+    with tempfile.TemporaryFile() as nothing, _endings(lines, seconds):
+        env = _own(client.environment())
+        code = process.run(argv, env, nothing, lines.append, stop, seconds)
+    if code != 0:
+        raise failure.no_parent(reference, lines)
+
+
+def _own_command(order: dict[str, Any]) -> list[str]:
+    return [sys.executable, "-m", "builds.engine", json.dumps(order)]
+
+
+def _own(env: dict[str, str]) -> dict[str, str]:
+    """For a process of this module: a worker may be anywhere."""
+    return {**env, "PYTHONPATH": str(settings.BASE_DIR)}
 
 
 def image(reference: str) -> ImageInfo | None:
@@ -261,17 +315,27 @@ def _tls() -> TLSConfig | bool:
 # -- The classic builder, in a process of its own -------------------------------------
 
 
-def _classic_command(request: ImageRequest) -> list[str]:
-    wanted = {
+def _classic_order(request: ImageRequest) -> dict[str, Any]:
+    return {
         "request": asdict(request),
         "memory": settings.ZERVERLESS_BUILD_MEMORY,
         "cpus": settings.ZERVERLESS_BUILD_CPU,
     }
-    return [sys.executable, "-m", "builds.engine", json.dumps(wanted)]
+
+
+def _do(order: dict[str, Any]) -> int:
+    """Do as asked, print the log, answer with an exit code."""
+    if "pull" in order:
+        api = docker.APIClient(version="auto", **kwargs_from_env())
+        name = order["pull"]
+        repository, _, tag = name.rpartition("@" if "@" in name else ":")
+        stream = api.pull(repository, tag, stream=True, decode=True)
+        return max((_say(message) for message in stream), default=1)
+    return _classic(order)
 
 
 def _classic(wanted: dict[str, Any]) -> int:
-    """Build from standard input as asked, print the log, answer with an exit code."""
+    """Build from standard input as asked."""
     request = ImageRequest(**wanted["request"])
     with tempfile.TemporaryFile() as context:
         shutil.copyfileobj(sys.stdin.buffer, context)
@@ -307,6 +371,6 @@ def _say(message: Mapping[str, Any]) -> int:
 
 if __name__ == "__main__":
     try:
-        raise SystemExit(_classic(json.loads(sys.argv[1])))
+        raise SystemExit(_do(json.loads(sys.argv[1])))
     except (DockerException, requests.RequestException) as problem:
         raise SystemExit(f"{failure.DAEMON_LOST}: {problem}") from None

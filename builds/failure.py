@@ -74,6 +74,14 @@ def explain(lines: Sequence[str], code: int) -> BuildError | BuildEngineError:
     return _refused(end, step)
 
 
+def no_parent(name: str, lines: Sequence[str]) -> BuildError | BuildEngineError:
+    """The error of a parent image that was not fetched, of what Docker said of it."""
+    end = _final(lines)
+    if _DAEMON.search(end):
+        return BuildEngineError(f"Docker went away while it fetched {name}: {end}")
+    return _parent(name, end, f"FROM {name}")
+
+
 def _parent(name: str, end: str, step: str) -> BuildError | BuildEngineError:
     if _REGISTRY.search(end):
         return BuildEngineError(

@@ -9,23 +9,27 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 # What Go's unicode.IsSpace says; Python's str.isspace() has four more.
-SPACE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B)))
-SPACE += "\u2028\u2029\u202f\u205f\u3000"
+SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000"
+    "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+)
 _BOM = "\ufeff"
-_BETWEEN = re.compile(r"[\t\v\f\r ]+")
 _WORD = re.compile(rf"[^{SPACE}]+")
 _DIRECTIVE = re.compile(r"#[\t\n\f\r ]*([A-Za-z][A-Za-z0-9]*)[\t\n\f\r ]*=[ \t]*(.*)")
+_DIRECTIVES = {"syntax", "escape", "check"}
 _HEREDOC = re.compile(r"[0-9]*<<(-?)([^<]+)")
-_HOLD_HEREDOCS = {"add", "copy", "run"}
+_MAY_HOLD_HEREDOCS = {"add", "copy", "run"}
+
+_Lines = Iterator[tuple[int, str]]
 
 
 @dataclass(frozen=True)
 class Place:
-    """1-based, as editors count."""
+    """Line and column, 1-based, as editors count."""
 
     line: int
     column: int
@@ -39,41 +43,60 @@ class Word:
     """A part of an instruction between white space, as written."""
 
     text: str
-    place: Place
+    offset: int  # in the text of its instruction
+
+
+# A part of an instruction's text: its line, the column before it, and what it says.
+Piece = tuple[int, int, str]
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction with its continuation lines joined; `name` in small letters."""
+    """One instruction. `text` is its lines joined, `words` are those after its name."""
 
-    name: str
-    rest: str
-    place: Place
-    words: tuple[Word, ...] = ()  # of `rest`
+    name: str  # in small letters
+    text: str
+    words: tuple[Word, ...]
+    pieces: tuple[Piece, ...]
 
     @property
     def inner(self) -> Instruction:
-        """What ONBUILD wraps; any other instruction itself."""
+        """What ONBUILD wraps; any other instruction is its own."""
         if self.name != "onbuild" or not self.words:
             return self
-        first = self.words[0]
-        rest = self.rest[len(first.text) :].strip(SPACE)
-        return Instruction(first.text.lower(), rest, first.place, self.words[1:]).inner
+        first, *rest = self.words
+        return replace(self, name=first.text.lower(), words=tuple(rest))
+
+    @property
+    def rest(self) -> str:
+        """All that follows the name."""
+        return self.text[self.words[0].offset :].rstrip(SPACE) if self.words else ""
+
+    @property
+    def flags(self) -> tuple[Word, ...]:
+        """The words before the operands that begin with two dashes."""
+        return self.words[: self._first_operand()]
 
     @property
     def operands(self) -> tuple[Word, ...]:
-        """The words after the flags, as far as flags have no white space in them."""
-        flags = 0
-        while flags < len(self.words) and self.words[flags].text.startswith("--"):
-            flags += 1
-        return self.words[flags:]
+        return self.words[self._first_operand() :]
 
-    @property
-    def json(self) -> list[str] | None:
-        """The operands if they are a JSON list of texts; what follows it is ignored."""
-        start = self.rest.find("[")
+    def _first_operand(self) -> int:
+        dashed = [word.text.startswith("--") for word in self.words]
+        return dashed.index(False) if False in dashed else len(dashed)
+
+    def place(self, word: Word) -> Place:
+        offset = word.offset
+        for line, indent, piece in self.pieces:
+            if offset < len(piece):
+                return Place(line, indent + offset + 1)
+            offset -= len(piece)
+        return Place(self.pieces[-1][0], 1)
+
+    def json(self, word: Word) -> list[str] | None:
+        """The JSON list of texts that begins at a word; what follows it is ignored."""
         try:
-            found, _ = json.JSONDecoder().raw_decode(self.rest[start:])
+            found, _ = json.JSONDecoder().raw_decode(self.text, word.offset)
         except (ValueError, RecursionError):
             return None
         if isinstance(found, list) and all(isinstance(item, str) for item in found):
@@ -85,7 +108,7 @@ def escape_of(text: str) -> str:
     """What `# escape=` makes the escape character; a backslash without it."""
     for line in text.removeprefix(_BOM).split("\n"):
         found = _DIRECTIVE.match(line.lstrip(SPACE))
-        if not found or found[1].lower() not in ("syntax", "escape", "check"):
+        if not found or found[1].lower() not in _DIRECTIVES:
             break
         if found[1].lower() == "escape" and found[2].strip(SPACE) == "`":
             return "`"
@@ -94,88 +117,83 @@ def escape_of(text: str) -> str:
 
 def read(text: str, *, heredocs: bool) -> list[Instruction]:
     """The instructions of a file, in order. Nothing is refused here."""
-    escape = re.escape(escape_of(text))
-    continued = re.compile(rf"(?<!{escape}){escape}[ \t]*\Z")
+    mark = re.escape(escape_of(text))
+    continued = re.compile(rf"(?<!{mark}){mark}[ \t]*\Z")
     lines = enumerate(text.removeprefix(_BOM).split("\n"), start=1)
     found = []
     for number, line in lines:
-        if not line.strip(SPACE) or _is_comment(line):
+        if _is_passed_over(line):
             continue
-        pieces = [(number, 1 + len(line) - len(line.lstrip(SPACE)), line.strip("\r"))]
-        pieces[0] = (*pieces[0][:2], pieces[0][2].lstrip(SPACE))
-        while match := continued.search(pieces[-1][2]):
-            pieces[-1] = (*pieces[-1][:2], pieces[-1][2][: match.start()])
-            more = next(((n, x) for n, x in lines if not _is_passed_over(x)), None)
-            if more is None:
-                break
-            pieces.append((more[0], 1, more[1].rstrip("\r")))
-        instruction = _instruction(pieces)
-        found.append(instruction)
-        if heredocs:
-            _skip_heredocs(instruction, "".join(p[2] for p in pieces), lines)
+        indent = len(line) - len(line.lstrip(SPACE))
+        pieces = tuple(_joined(number, line, indent, lines, continued))
+        if instruction := _instruction(pieces):
+            found.append(instruction)
+            if heredocs:
+                _skip_heredocs(instruction, lines)
     return found
 
 
-def _is_comment(line: str) -> bool:
-    return line.lstrip(SPACE).startswith("#")
+def _joined(
+    number: int, line: str, indent: int, lines: _Lines, continued: re.Pattern[str]
+) -> Iterator[Piece]:
+    """A line and those that continue it, without the marks that say so."""
+    line = line[indent:]
+    while True:
+        line = line.rstrip("\r")
+        match = continued.search(line)
+        yield number, indent, line[: match.start()] if match else line
+        following = (pair for pair in lines if not _is_passed_over(pair[1]))
+        pair = next(following, None) if match else None
+        if pair is None:
+            return
+        (number, line), indent = pair, 0
 
 
 def _is_passed_over(line: str) -> bool:
-    """Between the lines of one instruction: comments, and lines with nothing on them."""
-    return _is_comment(line) or not line.strip(SPACE)
+    """A comment or an empty line: also between the lines of one instruction."""
+    bare = line.lstrip(SPACE)
+    return not bare or bare.startswith("#")
 
 
-def _instruction(pieces: list[tuple[int, int, str]]) -> Instruction:
-    """Of lines with their numbers and the column at which each begins."""
+def _instruction(pieces: tuple[Piece, ...]) -> Instruction | None:
     text = "".join(piece for *_, piece in pieces)
-
-    def place(offset: int) -> Place:
-        for line, column, piece in pieces:
-            if offset < len(piece):
-                return Place(line, column + offset)
-            offset -= len(piece)
-        return Place(pieces[-1][0], pieces[-1][1])
-
-    parts = _BETWEEN.split(text.strip(SPACE), maxsplit=1)
-    start = text.find(parts[0]) + len(parts[0])
-    words = tuple(Word(w[0], place(w.start())) for w in _WORD.finditer(text, start))
-    rest = parts[1] if len(parts) > 1 else ""
-    return Instruction(parts[0].lower(), rest, place(0), words)
+    words = [Word(match[0], match.start()) for match in _WORD.finditer(text)]
+    if not words:
+        return None
+    return Instruction(words[0].text.lower(), text, tuple(words[1:]), pieces)
 
 
-def _skip_heredocs(
-    instruction: Instruction, line: str, lines: Iterator[tuple[int, str]]
-) -> None:
-    """Pass over the bodies of the heredocs that begin on a line."""
+def _skip_heredocs(instruction: Instruction, lines: _Lines) -> None:
+    """Pass over the bodies of the heredocs that an instruction begins."""
     inner = instruction.inner
-    if inner.name not in _HOLD_HEREDOCS:
+    if inner.name not in _MAY_HOLD_HEREDOCS:
         return
-    if inner.operands and inner.operands[0].text.startswith("[") and inner.json:
+    if inner.operands and inner.json(inner.operands[0]) is not None:
         return
-    for name, tabs in heredocs_of(line):
+    for name, tabs in heredocs_of(instruction.text):
         for _, body in lines:
             end = body.rstrip("\r")
             if (end.lstrip("\t") if tabs else end) == name:
                 break
 
 
-def heredocs_of(line: str) -> list[tuple[str, bool]]:
-    """The names of the heredocs a line begins, and whether tabs before them count."""
-    found = (_HEREDOC.fullmatch(word) for word in _shell_words(line))
+def heredocs_of(text: str) -> list[tuple[str, bool]]:
+    """The names of the heredocs a text begins; True where tabs may stand before one."""
+    found = (_HEREDOC.fullmatch(word) for word in shell_words(text))
     return [(_unquoted(match[2]), match[1] == "-") for match in found if match]
 
 
-def _shell_words(line: str) -> list[str]:
+def shell_words(text: str, escape: str = "\\") -> list[str]:
     """Words as a shell parts them, as written; none at all with an open quote."""
     words, word, quote = [], "", ""
-    characters = iter(line)
+    characters = iter(text)
     for character in characters:
         if character in SPACE and not quote:
             words.append(word)
             word = ""
             continue
         word += character
-        if character == "\\" and quote != "'":
+        if character == escape and quote != "'":
             word += "".join(islice(characters, 1))
         elif character == quote:
             quote = ""

@@ -14,9 +14,10 @@ from applications.models import Function
 from applications.repository import Snapshot
 from applications.spec import FunctionSpec
 from applications.work import Lease
-from builds import context, engine, images
+from builds import context, engine, images, vetting
 from builds.client import ImageRequest
 from builds.context import Context, Limits
+from builds.dockerfile import frontend
 from builds.engine import BuiltImage
 from builds.errors import BuildCancelled, BuildEngineError, BuildError
 from builds.failure import FrontendUnavailable
@@ -67,8 +68,15 @@ def image(build: Build, watch: Watch, log: Writer) -> BuiltImage:
     spec = FunctionSpec.from_dict(build.spec)
     with repository.open_snapshot(application.repo_url, sha) as snapshot:
         wanted = _survey(snapshot, spec, log)
+        asked = frontend(wanted.dockerfile_text)
+        builtin = asked is not None and not asked.is_current
+        if asked and builtin:
+            log.add(
+                f"# syntax={asked.image}: only docker/dockerfile:1 or a version from "
+                "1.4 on is used. Using the frontend built into Docker instead."
+            )
         try:
-            return _built(build, wanted, watch, log)
+            return _built(build, wanted, watch, log, builtin=builtin)
         except FrontendUnavailable as error:
             log.add(f"{error.message} Using the frontend built into Docker instead.")
             return _built(build, wanted, watch, log, builtin=True)
@@ -123,6 +131,16 @@ def _survey(snapshot: Snapshot, spec: FunctionSpec, log: Writer) -> Context:
 def _built(
     build: Build, wanted: Context, watch: Watch, log: Writer, *, builtin: bool = False
 ) -> BuiltImage:
+    application = build.function.application
+    own = vetting.own_repositories(application)
+    vetting.vet(
+        wanted.dockerfile_text,
+        build.spec["dockerfile"],
+        own,
+        watch.stop,
+        max(watch.until - time.monotonic(), 1),
+        builtin=builtin,
+    )
     build.image_tag = new_tag(build.function)
     # Recorded before it exists, so that a killed worker leaves nothing unknown.
     Build.objects.filter(pk=build.pk).update(image_tag=build.image_tag)
@@ -132,6 +150,8 @@ def _built(
         target=build.spec["target"],
         labels=images.labels_for(build),
         seconds=settings.DOCKER_BUILD_TIMEOUT,
+        cache=vetting.cache_of(application),
+        own=own,
     )
     committed = build.revision.committed_at or build.revision.observed_at
     when = int(committed.timestamp())
