@@ -28,11 +28,7 @@ def rules(prefix: str, own: Iterable[str]) -> dict[str, object]:
         ("ALLOW", "local://*"),
         ("ALLOW", "docker-image://*"),
         ("DENY", f"docker-image://{ours}/*"),
-        *(
-            ("ALLOW", f"docker-image://{name}{end}")
-            for name in own
-            for end in (":*", "@*")
-        ),
+        *(("ALLOW", name) for name in mine),
     ]
     return {
         "rules": [

@@ -241,11 +241,10 @@ class _Walk:
     def _add(self, one: Instruction) -> None:
         if len(one.words) > WORDS_MAX:
             raise self._undecidable(one, one.words[WORDS_MAX])
-        written = [w for w in one.words[:-1] if not _FLAG.fullmatch(w.text)]
-        for word in one.words:
-            listed = one.json(word) if word.text.startswith("[") else None
-            written += [Word(text, word.offset) for text in (listed or [])[:-1]]
-        for word in written:
+        lists = ((w, one.json(w)) for w in one.words if w.text.startswith("["))
+        found = [Word(t, w.offset) for w, texts in lists for t in (texts or [])[:-1]]
+        found += [w for w in one.words[:-1] if not _FLAG.fullmatch(w.text)]
+        for word in found:
             source = self._expanded(one, word, self._stage)
             if source is not None and _REMOTE.match(source):
                 raise self._error(
