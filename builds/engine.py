@@ -326,12 +326,18 @@ def _classic_order(request: ImageRequest) -> dict[str, Any]:
 def _do(order: dict[str, Any]) -> int:
     """Do as asked, print the log, answer with an exit code."""
     if "pull" in order:
-        api = docker.APIClient(version="auto", **kwargs_from_env())
-        name = order["pull"]
-        repository, _, tag = name.rpartition("@" if "@" in name else ":")
+        return _fetch(order["pull"])
+    return _classic(order)
+
+
+def _fetch(name: str) -> int:
+    api = docker.APIClient(version="auto", **kwargs_from_env())
+    repository, _, tag = name.rpartition("@" if "@" in name else ":")
+    try:
         stream = api.pull(repository, tag, stream=True, decode=True)
         return max((_say(message) for message in stream), default=1)
-    return _classic(order)
+    except APIError as error:
+        return _say({"error": str(error.explanation)})
 
 
 def _classic(wanted: dict[str, Any]) -> int:

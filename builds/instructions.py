@@ -202,5 +202,16 @@ def shell_words(text: str, escape: str = "\\") -> list[str]:
     return [] if quote else [part for part in (*words, word) if part]
 
 
+_QUOTED = re.compile(r"""'([^']*)'|"((?:\\.|[^"\\])*)"|\\(.)""")
+
+
 def _unquoted(word: str) -> str:
-    return re.sub(r"\\(.)|[\"']", lambda match: match[1] or "", word)
+    """Without quotes and escapes; in single quotes a backslash is one."""
+
+    def inside(match: re.Match[str]) -> str:
+        single, double, escaped = match.groups()
+        if double is not None:
+            return re.sub(r'\\(["$\\])', r"\1", double)
+        return single if single is not None else escaped
+
+    return _QUOTED.sub(inside, word)

@@ -219,6 +219,8 @@ class _Walk:
         # For a second value too: the first one counts, or the last.
         known = name not in arguments or arguments[name] == value
         arguments[name] = value if known else None
+        if self._stage.env.get(name, value) != value:
+            self._stage.env[name] = None
 
     def _value(self, raw: str) -> str | None:
         try:

@@ -49,7 +49,7 @@ def vet(
     Raises BuildError, with the place, for a source it may not have.
     """
     is_classic = client.find() is None
-    held = not is_classic and _holds_sources(stop)
+    held = not is_classic and holds_sources(stop)
 
     @cache
     def parent(name: str) -> Parent:
@@ -75,7 +75,7 @@ _holds: dict[tuple[str, str], bool] = {}
 _NOTHING_THERE = "http://127.0.0.1:1/x"
 
 
-def _holds_sources(stop: Callable[[], bool]) -> bool:
+def holds_sources(stop: Callable[[], bool]) -> bool:
     """Whether this engine and client keep a build to its policy: tried, once.
 
     Raises BuildEngineError when that cannot be found out now.

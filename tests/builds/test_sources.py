@@ -108,6 +108,19 @@ def test_what_is_no_heredoc_hides_nothing(run: str) -> None:
         sources(f"FROM x\nRUN {run}\nADD {U} /x\nEOF\n")
 
 
+def test_a_heredoc_ends_at_its_name_whatever_that_looks_like() -> None:
+    """Threat 121."""
+    for name, end in (
+        ("'A\\'", "A\\"),
+        ('"A\\\\"', "A\\"),
+        ("A\\ B", "A B"),
+        ("'A'", "A"),
+    ):
+        text = f"FROM x\nRUN <<{name}\nADD {U} /a\n{end}\nADD {U} /x\n"
+        with pytest.raises(BuildError, match=r"Dockerfile:5:5: ADD"):
+            sources(text)
+
+
 def test_what_is_a_body_for_new_engines_is_an_instruction_for_old_ones() -> None:
     text = f"FROM x\nRUN <<CMD\nADD {U} /x\nCMD\n"
     sources(text, heredocs=True)
@@ -122,7 +135,7 @@ def test_what_is_a_body_for_new_engines_is_an_instruction_for_old_ones() -> None
         ("ARG P=p\nFROM ${P}\n", Parent({}, (f'add ["{U}", "/x"]',)), "2:6: ONBUILD"),
         ("FROM p\n", Parent({"U": U}, ("ADD $U /x",)), "1:6: ONBUILD"),
         ("FROM p\n", Parent({}, (f"ENV U={U}", "ADD $U /x")), "1:6: ONBUILD"),
-        ("FROM p\nARG U=a\nADD $U /x\n", Parent({"U": U}), f"3:5: ADD {U}"),
+        ("FROM p\nARG U=a\nADD $U /x\n", Parent({"U": U}), "3:5: .*cannot be told"),
         ("FROM p AS a\nFROM a\nADD $U /x\n", Parent({"U": U}), f"3:5: ADD {U}"),
         ("FROM p\n", Parent({}, ("COPY --from=zerverless/v/f /a /",)), "application"),
         ("FROM p\nADD ${A#b} /x\n", Parent(), "2:5: .*cannot be told before"),
