@@ -67,3 +67,27 @@ def test_a_foreign_frontend_is_refused(text: str) -> None:
 )  # fmt: skip
 def test_the_directive_goes_without_moving_a_line(text: str, plain: str) -> None:
     assert without_frontend(text) == plain
+
+
+@pytest.mark.parametrize(
+    ("image", "is_current"),
+    [
+        ("docker/dockerfile", True),
+        ("docker/dockerfile:1", True),
+        ("docker.io/docker/dockerfile:1.4", True),
+        ("docker/dockerfile:1.17.1-labs", True),
+        ("docker/dockerfile:labs", True),
+        ("docker/dockerfile:1.3", False),
+        ("docker/dockerfile:1.0-experimental", False),
+        ("docker/dockerfile:experimental", False),
+        ("docker/dockerfile-upstream:master", False),
+        (f"docker/dockerfile:1@{DIGEST}", False),
+    ],
+)
+def test_only_current_frontends_are_known_to_keep_caches_apart(
+    image: str, *, is_current: bool
+) -> None:
+    """Threat 50."""
+    found = frontend(f"# syntax={image}\nFROM x\n")
+    assert found is not None
+    assert found.is_current is is_current

@@ -222,6 +222,7 @@ def test_names_of_images_are_told() -> None:
 
 
 def test_more_than_a_dockerfile_can_be_is_refused() -> None:
+    """Threat 124."""
     for text in ("FROM x\n" * 201, "FROM x\n" + "RUN a\n" * 5001):
         with pytest.raises(BuildError, match="more than 5,000 instructions or 200"):
             sources(text)
@@ -264,7 +265,7 @@ def test_what_is_not_known_cannot_be_told() -> None:
 
 
 def test_a_large_file_is_read_in_no_time() -> None:
-    """One line of twenty thousand pieces and words, and as many open brackets."""
+    """Threat 124: one line of twenty thousand pieces, and as many open brackets."""
     text = "FROM x\nRUN " + "a \\\n" * 20_000 + "b\nCOPY " + "[ " * 20_000
     assert [one.name for one in read(text, heredocs=True)] == ["from", "run", "copy"]
     sources(text)
