@@ -36,7 +36,9 @@ _CLASSIC_TALK = ("--->", "Removing intermediate container ")
 _EXIT = re.compile(r"(?:exit code: |returned a non-zero code: )(\d+)$")
 _MOUNT = re.compile(r"/\S*buildkit-mount\d+/")
 _PREFIX = re.compile(
-    r"^(?:ERROR: |error: )?(?:failed to solve(?: with frontend \S+)?: "
+    r"^(?:ERROR: |error: )?"
+    r"(?:failed to build: |failed to solve(?: with frontend \S+)?: "
+    r"|failed to compute cache key: |failed to calculate checksum of ref \S+: "
     r"|failed to create LLB definition: |rpc error: code = \S+ desc = )*"
 )
 _UNKNOWN = re.compile(r"unknown instruction: ")

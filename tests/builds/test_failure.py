@@ -66,6 +66,15 @@ COPY = """\
 ------
 failed to compute cache key: "/nope" not found: not found
 """
+COPY_28 = """\
+#5 [2/2] COPY nope /
+#5 ERROR: failed to calculate checksum of ref dcc7::8irs: "/nope": not found
+------
+ > [2/2] COPY nope /:
+------
+ERROR: failed to build: failed to solve: failed to compute cache key: failed to \
+calculate checksum of ref dcc7::8irs: "/nope": not found
+"""
 NO_FILE = """\
 failed to solve with frontend dockerfile.v0: failed to read dockerfile: open \
 /var/lib/docker/tmp/buildkit-mount123/web.Dockerfile: no such file or directory
@@ -118,6 +127,8 @@ SAID = "No matching distribution found for reqests"
         (TYPO, BuildError, "build:failed", "",
          "dockerfile parse error line 2: unknown instruction: RUNN. If this line"),
         (COPY, BuildError, "build:failed", "[2/2] COPY nope /", '"/nope" not found'),
+        (COPY_28, BuildError, "build:failed", "[2/2] COPY nope /",
+         'COPY nope /" failed: "/nope": not found'),
         (NO_FILE, BuildError, "build:failed", "",
          "failed to read dockerfile: open web.Dockerfile: no such file"),
         (NO_REGISTRY, BuildEngineError, "build:registry", "",

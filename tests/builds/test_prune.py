@@ -25,6 +25,7 @@ def is_recorded_as_removed(build: Build) -> bool:
     return build.image_removed_at is not None
 
 
+@pytest.mark.newer_engine
 def test_only_the_given_images_go(project: Project) -> None:
     """Threat 112."""
     keep, drop = project.built(good()), project.built(good())
@@ -35,6 +36,7 @@ def test_only_the_given_images_go(project: Project) -> None:
     assert is_recorded_as_removed(drop)
 
 
+@pytest.mark.newer_engine
 def test_a_shared_image_stays_until_its_last_build_goes(project: Project) -> None:
     """Threat 120."""
     first = project.built(good())
@@ -46,6 +48,7 @@ def test_a_shared_image_stays_until_its_last_build_goes(project: Project) -> Non
     assert engine.image(first.image_id) is None
 
 
+@pytest.mark.newer_engine
 def test_an_image_in_use_stays_for_the_next_time(
     project: Project, docker_client: Any
 ) -> None:
@@ -62,6 +65,7 @@ def test_an_image_in_use_stays_for_the_next_time(
     assert engine.image(build.image_id) is None
 
 
+@pytest.mark.newer_engine
 def test_a_tag_that_moved_is_left_alone(
     project: Project, make_image: Maker, docker_client: Any
 ) -> None:

@@ -99,6 +99,7 @@ async def place_of(sandbox: str) -> dict[str, str]:
 # -- what it reaches -------------------------------------------------------------------
 
 
+@pytest.mark.newer_engine
 def test_it_reaches_the_internet_and_nothing_private(
     public: tuple[str, int], private: tuple[str, int]
 ) -> None:
@@ -202,6 +203,7 @@ def test_without_egress_it_reaches_nothing(public: tuple[str, int]) -> None:
 # -- names -----------------------------------------------------------------------------
 
 
+@pytest.mark.newer_engine
 def test_dockers_name_server_answers_it() -> None:
     """The only name that is known wherever this runs: that of its own sandbox."""
 
@@ -334,6 +336,7 @@ def test_as_many_as_may_be_named_fit_into_a_guard(
 # -- who may change it -----------------------------------------------------------------
 
 
+@pytest.mark.newer_engine
 def test_neither_the_function_nor_the_door_can_undo_it() -> None:
     """Threat 122: no capability is left to either, whoever the gateway runs as."""
 

@@ -56,6 +56,7 @@ def inspect(runner: Runner) -> dict[str, Any]:
 # -- point 3: every limit, from outside and from inside ------------------------------
 
 
+@pytest.mark.newer_engine
 def test_every_limit_is_seen_from_outside(runner: Runner) -> None:
     """Threats 56 to 59."""
     future = in_background(runner, "sleep", timeout=2)
@@ -78,6 +79,7 @@ def test_every_limit_is_seen_from_outside(runner: Runner) -> None:
     )
 
 
+@pytest.mark.newer_engine
 def test_every_limit_is_felt_inside(runner: Runner) -> None:
     """Threats 56 to 59."""
     lines = runner.misbehave("probe").body.decode().replace("\t", " ").splitlines()
@@ -192,6 +194,7 @@ def test_a_missing_image_is_503_and_never_pulled(runner: Runner) -> None:
             registry.accept()
 
 
+@pytest.mark.newer_engine
 def test_an_image_removed_behind_our_back_is_503(runner: Runner) -> None:
     """Threat 40: what we remember about an image does not bring it back."""
     image = image_of(f'FROM busybox\nENV N={runner.installation}\nCMD ["true"]')

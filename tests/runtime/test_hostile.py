@@ -76,6 +76,7 @@ def test_sigterm_comes_before_sigkill(runner: Runner) -> None:
         ("abort", "SIGSEGV"),
     ],
 )
+@pytest.mark.newer_engine
 def test_what_meets_a_limit_fails_and_says_which(
     runner: Runner, what: str, hint: str
 ) -> None:
@@ -93,6 +94,7 @@ def test_a_file_bomb_meets_the_limit_of_open_files(runner: Runner) -> None:
     assert 1000 < max(map(int, answer.record.stderr.splitlines()[1:-1])) < 1024
 
 
+@pytest.mark.newer_engine
 def test_a_memory_bomb_is_502_with_a_code_of_its_own(runner: Runner) -> None:
     """Threat 57."""
     answer = runner.misbehave("memory-bomb", memory=64 << 20)
@@ -164,6 +166,7 @@ def test_nothing_is_left_for_the_next_request(runner: Runner) -> None:
     assert b"left" not in runner.misbehave("look").body
 
 
+@pytest.mark.newer_engine
 def test_a_declared_volume_is_small_memory_and_no_volume(runner: Runner) -> None:
     """Threat 59."""
     writer = image_of(

@@ -57,6 +57,7 @@ async def failure(starter: Starter, where: Route) -> FunctionFailed:
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "127.0.0.1", "::", "::1"])
+@pytest.mark.newer_engine
 def test_it_is_ready_on_whichever_address_it_listens(address: str) -> None:
     async def run(starter: Starter) -> None:
         instance = await starter.start(route(env={"LISTEN": address}))
@@ -199,6 +200,7 @@ exec httpd -f -p $PORT -h /tmp
 NOWHERE = "Network is unreachable"
 
 
+@pytest.mark.newer_engine
 def test_it_is_alone_and_powerless() -> None:
     """Threats 56 to 59, for a container that shares its network with our door."""
 
@@ -227,6 +229,7 @@ def test_it_is_alone_and_powerless() -> None:
     with_starter(run)
 
 
+@pytest.mark.newer_engine
 def test_its_container_is_as_narrow_as_any_other() -> None:
     """What differs from one container per request: the network and a log, capped."""
 
@@ -265,6 +268,7 @@ def test_its_container_is_as_narrow_as_any_other() -> None:
 # -- pausing and stopping --------------------------------------------------------------
 
 
+@pytest.mark.newer_engine
 def test_a_frozen_one_goes_on_where_it_was() -> None:
     async def run(starter: Starter) -> None:
         instance = await starter.start(route())
@@ -324,6 +328,7 @@ def test_its_own_end_is_told_with_its_reason() -> None:
     with_starter(run)
 
 
+@pytest.mark.newer_engine
 def test_its_end_for_memory_is_told() -> None:
     async def run(starter: Starter) -> None:
         instance = await starter.start(route())

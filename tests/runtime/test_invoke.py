@@ -30,6 +30,7 @@ def environment_of(answer: Answer) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
+@pytest.mark.newer_engine
 def test_the_thin_path_works(runner: Runner) -> None:
     answer = runner.call(image_of('FROM busybox\nCMD ["echo", "hello"]'))
     assert (answer.status, answer.body, answer.error) == (200, b"hello\n", None)
@@ -169,6 +170,7 @@ def test_what_fails_at_the_engine_stays_in_our_log(
         ('FROM busybox\nCMD ["/etc/passwd"]', 'passwd" is not executable (mode 0644'),
     ],
 )
+@pytest.mark.newer_engine
 def test_an_image_that_cannot_run_is_the_functions_failure(
     runner: Runner, dockerfile: str, reason: str
 ) -> None:

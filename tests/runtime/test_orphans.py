@@ -46,6 +46,7 @@ def row(owner: Gateway, deployment: Deployment) -> Instance:
     )
 
 
+@pytest.mark.newer_engine
 def test_a_dead_gateways_containers_go_within_a_minute(installation: str) -> None:
     deployment = make_world().deployment
     alive, dead = gateway("alive", 3), gateway("dead", 50)

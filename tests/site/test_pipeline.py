@@ -267,6 +267,7 @@ def test_a_removed_application_is_off_the_air_at_once(
     assert Application.objects.named("alice/app") == again
 
 
+@pytest.mark.newer_engine
 def test_an_image_removed_behind_our_back_is_built_again(
     application: Application, docker_client: docker.DockerClient
 ) -> None:
