@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from runtime import strict_json
+from runtime import cookies, strict_json
+from runtime.bounds import Bounds
 from runtime.errors import FunctionFailed
 from runtime.http_request import HEADER_LINES_MAX, size_of
 
@@ -33,8 +34,11 @@ DROPPED = frozenset(
     te trailer transfer-encoding upgrade content-length date server
     clear-site-data service-worker-allowed strict-transport-security alt-svc
     public-key-pins public-key-pins-report-only expect-ct nel report-to
-    origin-agent-cluster accept-ch critical-ch x-request-id x-sendfile
-    x-lighttpd-send-file
+    origin-agent-cluster accept-ch accept-ch-lifetime critical-ch set-login
+    use-as-dictionary origin-trial critical-origin-trial
+    secure-session-registration secure-session-challenge secure-session-skipped
+    sec-session-registration sec-session-challenge sec-session-id
+    x-request-id x-sendfile x-lighttpd-send-file
     """.split()  # noqa: SIM905
 )
 DROPPED_PREFIXES = ("x-zerverless-", "x-accel-", "proxy-")
@@ -49,9 +53,7 @@ class Reply:
     body: bytes
 
 
-def read_reply(
-    stdout: bytes, mode: str, content_type: str, hidden_cookies: frozenset[str]
-) -> Reply:
+def read_reply(stdout: bytes, mode: str, content_type: str, bounds: Bounds) -> Reply:
     """The reply in `stdout`; raises FunctionFailed saying what is wrong with it."""
     if mode == "cgi":
         reply = _cgi(stdout, content_type)
@@ -59,10 +61,14 @@ def read_reply(
         reply = _json(stdout, content_type)
     else:
         reply = Reply(200, [], stdout)
-    headers = _checked(reply.headers, hidden_cookies)
+    headers = _checked(reply.headers, bounds)
     body = b"" if reply.status in _NO_BODY else reply.body
     if body and not any(name == "content-type" for name, _ in headers):
         headers.insert(0, ("content-type", content_type or _guess(body)))
+    if refusal := bounds.refusal(
+        _all(headers, "content-type"), _all(headers, "set-cookie")
+    ):
+        raise _bad(refusal)
     return Reply(reply.status, headers, body)
 
 
@@ -193,12 +199,12 @@ def _status(value: object) -> int:
     return value
 
 
-def _checked(headers: Headers, hidden_cookies: frozenset[str]) -> Headers:
-    kept = [
-        (name.lower(), _value(name, value))
-        for name, value in headers
-        if not _is_dropped(_name(name), value, hidden_cookies)
-    ]
+def _checked(headers: Headers, bounds: Bounds) -> Headers:
+    kept = []
+    for name, value in headers:
+        if not _is_dropped(_name(name)):
+            passed = _passed(name.lower(), _value(name, value), bounds)
+            kept += [] if passed is None else [(name.lower(), passed)]
     if len(kept) > HEADER_LINES_MAX:
         raise _bad(f"it has over {HEADER_LINES_MAX} headers")
     if size_of(kept) > HEADER_BYTES_MAX:
@@ -227,12 +233,19 @@ def _value(name: str, value: str) -> str:
     return value
 
 
-def _is_dropped(name: str, value: str, hidden_cookies: frozenset[str]) -> bool:
-    if name == "set-cookie":
-        cookie = value.partition(";")[0].partition("=")
-        # `=name=value` has no name, but comes back as `name=value`.
-        return cookie[0].strip() in hidden_cookies | {""} or not cookie[1]
+def _is_dropped(name: str) -> bool:
     return name in DROPPED or name.startswith(DROPPED_PREFIXES)
+
+
+def _passed(name: str, value: str, bounds: Bounds) -> str | None:
+    """A header's value as it is sent; None where it is not."""
+    if name == "set-cookie":
+        return cookies.settable(value, bounds.cookies_below)
+    return value
+
+
+def _all(headers: Headers, wanted: str) -> list[str]:
+    return [value for name, value in headers if name == wanted]
 
 
 def _shown(text: Iterable[str]) -> str:

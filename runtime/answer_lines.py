@@ -10,19 +10,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runtime import function_headers
+from runtime import cookies
 from runtime.answer import DROPPED, DROPPED_PREFIXES
+from runtime.bounds import NOSNIFF, SANDBOX, Bounds
 from runtime.errors import FunctionFailed
 from runtime.http_request import HEADER_LINES_MAX, RawHeaders, size_of
-from runtime.invoke import control_cookies
 
 # With ours they still fit into the 64 KiB that proxies can be told to take.
 HEADERS_MAX = 48 * 1024
 _DROPPED = frozenset(name.encode() for name in DROPPED)
-_READ = (b"content-type", b"content-length", b"transfer-encoding", b"set-cookie")
+_SNIFFING = b"x-content-type-options"
+_READ = (
+    b"content-type",
+    b"content-length",
+    b"transfer-encoding",
+    b"set-cookie",
+    _SNIFFING,
+)
 _PREFIXES = tuple(prefix.encode() for prefix in DROPPED_PREFIXES)
-_NOSNIFF = b"x-content-type-options: nosniff\r\n"
-_SANDBOX = b"content-security-policy: %b\r\n" % function_headers.SANDBOX.encode()
+_NOSNIFF = b"%b: %b\r\n" % (_SNIFFING, NOSNIFF.encode())
+_SANDBOX = b"content-security-policy: %b\r\n" % SANDBOX.encode()
 
 
 @dataclass(slots=True)
@@ -30,40 +37,68 @@ class AnswerLines:
     """What became of the header lines of the last answer: the next mostly repeats them.
     A function says its date once a second, and the rest rarely changes."""
 
+    bounds: Bounds
     lines: bytes = b""
     length: int | None = None  # of the body, where the function said it
     _raw: RawHeaders | None = None
+    _asked: tuple[int, str] = (0, "")
 
-    def read(self, raw: RawHeaders) -> None:
+    def read(self, raw: RawHeaders, status: int, method: str) -> None:
         """Set `lines` and `length` for these; raises FunctionFailed."""
-        if self._raw != raw:
-            self.lines, self.length = _answer_lines(raw)
-            self._raw = raw
+        asked = status, method
+        if self._raw != raw or self._asked != asked:
+            seen, lines = _sorted(raw)
+            self.length = _length(seen)
+            self.lines = b"".join(lines + _bounded(seen, self.bounds, status, method))
+            self._raw, self._asked = raw, asked
 
 
-def _answer_lines(raw: RawHeaders) -> tuple[bytes, int | None]:
-    """Raises FunctionFailed."""
+Seen = dict[bytes, list[bytes]]
+
+
+def _sorted(raw: RawHeaders) -> tuple[Seen, list[bytes]]:
+    """Values of what has to be looked at, and the lines of what simply passes."""
     _check_size(raw)
     lines: list[bytes] = []
-    seen: dict[bytes, list[bytes]] = {name: [] for name in _READ}
+    seen: Seen = {name: [] for name in _READ}
     for name, value in raw:
         if name in seen:
             seen[name].append(value)
         elif name not in _DROPPED and not name.startswith(_PREFIXES):
             lines.append(b"%b: %b\r\n" % (name, value))
+    return seen, lines
+
+
+def _length(seen: Seen) -> int | None:
+    """Of the body, where it is said; raises FunctionFailed."""
     codings = {value.strip().lower() for value in seen[b"transfer-encoding"]}
     if not codings <= {b"chunked"}:
         # Without the header nobody could read what is left.
         raise FunctionFailed("The function's Transfer-Encoding is not chunked.")
-    lines += map(_set_cookie_line, seen[b"set-cookie"])
+    lengths = seen[b"content-length"]
+    return int(lengths[0]) if lengths else None
+
+
+def _bounded(seen: Seen, bounds: Bounds, status: int, method: str) -> list[bytes]:
+    """The lines that depend on whose host it is; raises FunctionFailed."""
+    kinds = [kind.decode("latin-1").strip(" \t") for kind in seen[b"content-type"]]
+    found = (
+        cookies.settable(value.decode("latin-1"), bounds.cookies_below)
+        for value in seen[b"set-cookie"]
+    )
+    passed = [cookie for cookie in found if cookie is not None]
+    if refusal := bounds.refusal(kinds, passed):
+        raise FunctionFailed(f"The function's answer cannot be used: {refusal}.")
+    lines = [b"set-cookie: %b\r\n" % cookie.encode("latin-1") for cookie in passed]
     lines += (b"content-type: %b\r\n" % kind for kind in seen[b"content-type"])
-    if not any(line.startswith(b"x-content-type-options:") for line in lines):
+    if bounds.is_sandboxed or not seen[_SNIFFING]:
         lines.append(_NOSNIFF)
-    if _needs_sandbox(seen[b"content-type"]):
+    else:
+        lines += (b"%b: %b\r\n" % (_SNIFFING, value) for value in seen[_SNIFFING])
+    if bounds.confines(kinds, status, method):
         # In addition to the function's own policy: browsers enforce every one.
         lines.append(_SANDBOX)
-    lengths = seen[b"content-length"]
-    return b"".join(lines), int(lengths[0]) if lengths else None
+    return lines
 
 
 def _check_size(raw: RawHeaders) -> None:
@@ -74,21 +109,3 @@ def _check_size(raw: RawHeaders) -> None:
         raise FunctionFailed(
             f"The function's answer has over {HEADER_LINES_MAX} headers."
         )
-
-
-def _set_cookie_line(value: bytes) -> bytes:
-    name, equals, _ = value.partition(b";")[0].partition(b"=")
-    # `=name=value` has no name, but comes back as `name=value`.
-    hidden = {b"", *(name.encode() for name in control_cookies())}
-    return (
-        b"set-cookie: %b\r\n" % value if equals and name.strip() not in hidden else b""
-    )
-
-
-def _needs_sandbox(kinds: list[bytes]) -> bool:
-    if not function_headers.shares_host():
-        return False
-    if len(kinds) > 1:
-        return True  # expect the worst
-    named = [("content-type", kind.decode("latin-1")) for kind in kinds]
-    return function_headers.is_active(named)

@@ -14,14 +14,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httptools
 from django.conf import settings
 
 from applications.positions import visible
 from applications.spec import Check
-from runtime import http_request
+from runtime import hosts, http_request
+from runtime.bounds import prefix_of
 from runtime.errors import ContainerEngineError, InvocationError, Unavailable
 from runtime.invoke import Request, invoke
 from runtime.route import Route
@@ -179,9 +180,9 @@ def run(route: Route, check: Check, owner: str, stop: threading.Event) -> Got:
 def _request(route: Route, check: Check) -> Request:
     """The check's `/` is the function's bare address."""
     path, _, query = check.path.partition("?")
-    whole = _prefix(route) + (path if path != "/" else "")
+    whole = _prefix(route) + (path if path != "/" else "") or "/"
     target = http_request.read_target(whole.encode(), query.encode())
-    depth = len(_prefix(route).split("/")) - 1
+    depth = _prefix(route).count("/")
     return Request(
         id=http_request.new_id(),
         method=check.method,
@@ -190,8 +191,9 @@ def _request(route: Route, check: Check) -> Request:
         query=target.query,
         headers=_headers(route),
         client="127.0.0.1",
-        scheme=urlsplit(settings.ZERVERLESS_BASE_URL).scheme,
-        host=_host(),
+        scheme=_public(route).scheme,
+        host=_public(route).netloc,
+        own_host=hosts.are_apart(),
     )
 
 
@@ -200,22 +202,23 @@ def _request(route: Route, check: Check) -> Request:
 
 def _headers(route: Route) -> list[tuple[str, str]]:
     """As a request through the gateway would have them."""
+    public, prefix = _public(route), _prefix(route)
     return [
-        ("host", _host()),
+        ("host", public.netloc),
         ("user-agent", "Zerverless-Check"),
         ("accept", "*/*"),
         ("x-forwarded-for", "127.0.0.1"),
-        ("x-forwarded-host", _host()),
-        ("x-forwarded-proto", urlsplit(settings.ZERVERLESS_BASE_URL).scheme),
-        ("x-forwarded-prefix", _prefix(route)),
+        ("x-forwarded-host", public.netloc),
+        ("x-forwarded-proto", public.scheme),
+        *([("x-forwarded-prefix", prefix)] if prefix else []),
         ("x-request-id", http_request.new_id()),
     ]
 
 
+def _public(route: Route) -> SplitResult:
+    """The function's address, as its callers know it."""
+    return urlsplit(hosts.address_of(route.namespace, route.path))
+
+
 def _prefix(route: Route) -> str:
-    return f"/{route.namespace}{route.path}".rstrip("/")
-
-
-def _host() -> str:
-    public = urlsplit(settings.ZERVERLESS_BASE_URL).netloc
-    return settings.ZERVERLESS_FUNCTIONS_HOST or public
+    return prefix_of(route, own_host=hosts.are_apart())

@@ -1,8 +1,8 @@
 """The dispatcher as an ordinary Django view, for `runserver` and Django's test client.
 
 The gateway does the same on the event loop; this is for development and tests. The
-path arrives decoded, so `%2F` in it looks like `/`, and the route table is read from
-the database at every request.
+path arrives decoded, so `%2F` in it looks like `/`, the route table is read from the
+database at every request, and functions are at `/<namespace>/<path>` only.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _run(route: Route, call: Request, asked: Mapping[str, str]) -> HttpResponse:
         answer = invoke(route, call, _owner())
     write([row(route, call, answer, began, (time.perf_counter() - started) * 1000)])
     if answer.error is None:
-        return _response(route, answer)
+        return _response(route, call, answer)
     request_id = http_request.first(call.headers, "x-request-id")
     response = _problem(answer.error, request_id, asked)
     for name, value in function_headers.identify(route):
@@ -125,10 +125,10 @@ def _owner() -> str:
     return f"{Installation.current().name}-{name}"
 
 
-def _response(route: Route, answer: Answer) -> HttpResponse:
+def _response(route: Route, call: Request, answer: Answer) -> HttpResponse:
     response = HttpResponse(answer.body, status=answer.status)
     del response["Content-Type"]
-    for name, value in function_headers.for_answer(route, answer, 0.0):
+    for name, value in function_headers.for_answer(route, call, answer, 0.0):
         if name == "set-cookie":
             response.cookies.load(value)
         elif response.has_header(name):

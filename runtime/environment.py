@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl
 
-from runtime import strict_json
+from runtime import cookies, strict_json
 from runtime.errors import BadRequest, HeadersTooLarge, UriTooLong
 
 # Linux refuses an argument list over a quarter of the stack, and one variable over
@@ -59,11 +59,9 @@ def request_environment(
     scheme: str,
     host: str,
     http_version: str,
-    hidden_cookies: frozenset[str],
 ) -> dict[str, str]:
     """The variables of one request.
 
-    `hidden_cookies` are the control plane's: they must not reach a function's log.
     Raises BadRequest, UriTooLong (414) and HeadersTooLarge (431).
     """
     headers = list(headers)
@@ -83,7 +81,7 @@ def request_environment(
         "REQUEST_METHOD": method,
         "SCRIPT_NAME": script_name,
         **_content(content_type, body),
-        **_header_variables(headers, hidden_cookies),
+        **_header_variables(headers),
     }
     result = {**address, **meta}
     _check(result, address, meta)
@@ -132,13 +130,13 @@ def _server(host: str, scheme: str) -> dict[str, str]:
     return {**result, "HTTPS": "on"} if scheme == "https" else result
 
 
-def _header_variables(headers: Headers, hidden: frozenset[str]) -> dict[str, str]:
+def _header_variables(headers: Headers) -> dict[str, str]:
     result: dict[str, str] = {}
     for name, value in headers:
         if name in _NOT_PASSED or not _HEADER.match(name):
             continue
         if name == "cookie":
-            value = _without_cookies(value, hidden)
+            value = cookies.without_ours(value)
             if not value:
                 continue
         variable = "HTTP_" + name.upper().replace("-", "_")
@@ -148,12 +146,6 @@ def _header_variables(headers: Headers, hidden: frozenset[str]) -> dict[str, str
             f"{result[variable]}{joint}{text}" if variable in result else text
         )
     return result
-
-
-def _without_cookies(value: str, hidden: frozenset[str]) -> str:
-    pairs = (pair.strip() for pair in value.split(";"))
-    kept = (p for p in pairs if p and p.partition("=")[0].strip() not in hidden)
-    return "; ".join(kept)
 
 
 def _text(value: str) -> str:

@@ -8,18 +8,20 @@ against them by tests.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from django.conf import settings
 
-from runtime import access, function_headers, http_request
+from runtime import access, cookies, function_headers, http_request
 from runtime.answer_lines import AnswerLines
+from runtime.bounds import bounds_of, prefix_of
 from runtime.errors import BadRequest, BodyTooLarge, NoRoute
 from runtime.exchange import Exchange
+from runtime.hosts import role_of
 from runtime.http_request import HOP_BY_HOP, REPLACED
-from runtime.invoke import control_cookies
-from runtime.origin import origin_of, roles
+from runtime.origin import origin_of
 from runtime.route import Route
+from runtime.routes import RouteTable
 
 _UNFORWARDED = frozenset(name.encode() for name in HOP_BY_HOP | REPLACED)
 _READ = (
@@ -31,6 +33,7 @@ _READ = (
     b"traceparent",
     b"x-request-id",
 )
+_OURS = cookies.PREFIX.encode()
 _UPGRADE = b"connection: upgrade\r\nupgrade: websocket\r\n"
 
 
@@ -39,24 +42,49 @@ class Place:
     """A path as a server function sees it: its own prefix taken off."""
 
     route: Route
+    depth: int  # how many segments of the path are the function's own
+    own_host: bool  # whether it came to the host name of its namespace alone
     target: bytes
-    prefix: bytes  # the header line X-Forwarded-Prefix
+    prefix: bytes  # the header line X-Forwarded-Prefix; empty at a host's root
     marks: bytes  # the answer's header lines that say whose it is
     members: str  # the same for the access line
     methods: tuple[str, ...]  # that the function takes
-    answers: AnswerLines = field(default_factory=AnswerLines)
+    answers: AnswerLines
 
     @classmethod
-    def of(cls, route: Route, target: http_request.Target, depth: int) -> Place:
+    def of(
+        cls,
+        route: Route,
+        target: http_request.Target,
+        depth: int,
+        *,
+        own_host: bool = False,
+    ) -> Place:
         """The place of a checked path whose first `depth` segments are the route's."""
-        prefix = "/" + "/".join(target.segments[:depth])
+        prefix = prefix_of(route, own_host=own_host)
         below = target.raw_path.split("/")[depth + 1 :]
         return cls(
             route,
+            depth,
+            own_host,
             ("/" + "/".join(below)).encode("ascii"),
-            f"x-forwarded-prefix: {prefix}\r\n".encode(),
+            f"x-forwarded-prefix: {prefix}\r\n".encode() if prefix else b"",
             *_identity(route),
+            AnswerLines(bounds_of(route, own_host=own_host)),
         )
+
+    @classmethod
+    def find(
+        cls, table: RouteTable, target: http_request.Target, namespace: str | None
+    ) -> Place | None:
+        """Where a checked path leads; `namespace`, where the host's name says it."""
+        own_host = namespace is not None
+        above = () if namespace is None else (namespace,)
+        segments = (*above, *target.segments)
+        if (found := table.find(segments)) is None:
+            return None
+        route, depth = found
+        return cls.of(route, target, depth - own_host, own_host=own_host)
 
     def on(self, route: Route) -> Place:
         """The same place of another deployment of the function."""
@@ -208,7 +236,7 @@ def _origin_lines(exchange: Exchange, host: bytes) -> bytes:
         headers = http_request.read_headers(exchange.raw_headers, exchange.http_version)
         origin = origin_of(headers, client, scheme)
         client, scheme, asked = origin.client, origin.scheme, origin.host
-    if not roles(asked)[0]:
+    if not role_of(asked).functions:
         raise NoRoute("No function answers at this path.")
     return (
         f"x-forwarded-for: {client}\r\n"
@@ -219,15 +247,9 @@ def _origin_lines(exchange: Exchange, host: bytes) -> bytes:
 
 def _cookie_line(value: bytes) -> bytes:
     """The client's cookies without the dashboard's."""
-    hidden = {name.encode() for name in control_cookies()}
-    if not any(name in value for name in hidden):
-        return b"cookie: %b\r\n" % value
-    kept = [
-        pair
-        for pair in value.split(b";")
-        if pair.partition(b"=")[0].strip() not in hidden
-    ]
-    return b"cookie: %b\r\n" % b";".join(kept).strip() if kept else b""
+    if _OURS in value:
+        value = cookies.without_ours(value.decode("latin-1")).encode("latin-1")
+    return b"cookie: %b\r\n" % value if value else b""
 
 
 def _without(lines: list[bytes], connection: list[bytes]) -> list[bytes]:

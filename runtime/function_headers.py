@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from django.conf import settings
-
-from runtime.invoke import Answer
+from runtime.bounds import NOSNIFF, SANDBOX, bounds_of
+from runtime.invoke import Answer, Request
 from runtime.route import Route
 
 Headers = list[tuple[str, str]]
 
-# Takes the origin away from the page, and with it the dashboard's: functions are
-# untrusted and share the host. allow-same-origin must never be in here.
-SANDBOX = "sandbox allow-scripts allow-forms allow-popups"
-# What a browser renders as a document that can run script. A missing type counts, and
-# multipart/x-mixed-replace, whose parts are documents.
-_ACTIVE = ("text/html", "application/xhtml", "image/svg", "multipart/")
 _COLD = ("create", "attach", "start")
 
 
@@ -26,14 +19,21 @@ def identify(route: Route) -> Headers:
     ]
 
 
-def for_answer(route: Route, answer: Answer, queue_ms: float) -> Headers:
+def for_answer(
+    route: Route, request: Request, answer: Answer, queue_ms: float
+) -> Headers:
     """All headers of a function's own answer. `queue_ms`: before it was started."""
-    headers = [item for item in answer.headers if item[0] != "content-length"]
+    bounds = bounds_of(route, own_host=request.own_host)
+    replaced = {"content-length"}
+    if bounds.is_sandboxed or "x-content-type-options" not in dict(answer.headers):
+        replaced.add("x-content-type-options")
+    headers = [item for item in answer.headers if item[0] not in replaced]
     if answer.status not in {204, 304}:
         headers.append(("content-length", str(len(answer.body))))
-    if not any(name == "x-content-type-options" for name, _ in headers):
-        headers.append(("x-content-type-options", "nosniff"))
-    if shares_host() and is_active(headers):
+    if "x-content-type-options" in replaced:
+        headers.append(("x-content-type-options", NOSNIFF))
+    kinds = [value for name, value in headers if name == "content-type"]
+    if bounds.confines(kinds, answer.status, request.method):
         # In addition to the function's own policy: browsers enforce every one.
         headers.append(("content-security-policy", SANDBOX))
     return [*headers, *identify(route), timing(answer, queue_ms)]
@@ -51,16 +51,3 @@ def timing(answer: Answer, queue_ms: float) -> tuple[str, str]:
 def cold_ms(answer: Answer) -> float:
     """Milliseconds until the container ran."""
     return sum(answer.record.phases.get(name, 0.0) for name in _COLD)
-
-
-def shares_host() -> bool:
-    """Whether functions live on the dashboard's host and need the sandbox."""
-    sandbox: bool = settings.ZERVERLESS_FUNCTIONS_SANDBOX
-    return sandbox and not settings.ZERVERLESS_FUNCTIONS_HOST
-
-
-def is_active(headers: Headers) -> bool:
-    types = [value.strip().lower() for name, value in headers if name == "content-type"]
-    return not types or any(
-        kind.startswith(_ACTIVE) or "xml" in kind or "/" not in kind for kind in types
-    )

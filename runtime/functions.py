@@ -11,6 +11,7 @@ from runtime import http_request
 from runtime.errors import InvocationError, NoRoute, Unavailable
 from runtime.exchange import CLIENT_CLOSED, ClientGone, Exchange
 from runtime.forward import Place
+from runtime.hosts import role_of
 from runtime.http_request import Target
 from runtime.invoke import invoke
 from runtime.minutes import Minutes
@@ -63,7 +64,7 @@ class Functions:
         try:
             return self.servers.serve_now(exchange)
         except InvocationError as error:
-            place = self.servers.place(exchange.raw_path)
+            place = self.servers.place(exchange)
             if place is not None:
                 self._count(place.route, exchange, error.status, error.code)
             raise
@@ -73,15 +74,14 @@ class Functions:
 
         Raises InvocationError and ClientGone.
         """
-        route, depth = self._find(target)
-        code = ""
+        place = self._find(target, origin)
+        route, code = place.route, ""
         try:
             http_request.check_method(exchange.method, route.config.methods)
             if route.is_server:
-                place = Place.of(route, target, depth)
                 await self.servers.proxy.serve(exchange, place)
                 return True
-            code = await self._once.serve(exchange, target, origin, route, depth)
+            code = await self._once.serve(exchange, target, origin, place)
         except InvocationError as error:
             self._count(route, exchange, error.status, error.code)
             raise
@@ -91,14 +91,14 @@ class Functions:
         self._count(route, exchange, exchange.status, code)
         return False
 
-    def _find(self, target: Target) -> tuple[Route, int]:
+    def _find(self, target: Target, origin: Origin) -> Place:
         table = self._watch.table
         if table is None:
             raise Unavailable("The platform is starting. Try again in a moment.")
-        found = table.find(target.segments)
-        if found is None:
+        place = Place.find(table, target, role_of(origin.host).namespace)
+        if place is None:
             raise NoRoute("No function answers at this path.")
-        return found
+        return place
 
     def _count(self, route: Route, exchange: Exchange, status: int, code: str) -> None:
         seconds = time.perf_counter() - exchange.started

@@ -5,6 +5,8 @@
     /livez /healthz /readyz  probes
     /  /admin                redirects to the control plane
 
+On the host name of one namespace alone every path is its functions' (hosts.py).
+
 Not a Django request (docs/decisions/0004): no middleware, no query and no thread hop
 until a function runs.
 """
@@ -34,10 +36,11 @@ from runtime.errors import InvocationError, NoRoute  # noqa: E402
 from runtime.exchange import CLIENT_CLOSED, ClientGone, Exchange  # noqa: E402
 from runtime.functions import Functions  # noqa: E402
 from runtime.health import Readiness, live  # noqa: E402
+from runtime.hosts import role_of  # noqa: E402
 from runtime.http_request import Target  # noqa: E402
 from runtime.http_server import Server  # noqa: E402
 from runtime.metrics import Metrics  # noqa: E402
-from runtime.origin import origin_of, roles  # noqa: E402
+from runtime.origin import asked_host, origin_of  # noqa: E402
 from runtime.problem import Problem  # noqa: E402
 from runtime.watch import Watch  # noqa: E402
 
@@ -124,7 +127,7 @@ class Gateway:
 
     async def _http(self, exchange: Exchange) -> None:
         probe = self._probes.get(exchange.raw_path)
-        if probe is not None and exchange.refusal is None:
+        if probe and exchange.refusal is None and not _is_of_a_namespace(exchange):
             await probe(exchange)
             return
         try:
@@ -147,20 +150,28 @@ class Gateway:
         target = exchange.read_head()
         http_request.check_method(exchange.method)
         origin = origin_of(exchange.headers, exchange.peer, exchange.scheme)
-        serves_functions, serves_control = roles(origin.host)
+        role = role_of(origin.host)
+        if role.namespace is not None:
+            return await self.functions.serve(exchange, target, origin)
         if target.segments[0] == "robots.txt":
             await exchange.answer(200, [("content-type", "text/plain")], _ROBOTS)
-        elif target.raw_path.startswith("/-/") and serves_control:
+        elif target.raw_path.startswith("/-/") and role.control:
             await self._control_plane.serve(exchange, target, origin)
             return True
-        elif (place := _redirect(target)) and serves_control:
+        elif (place := _redirect(target)) and role.control:
             await exchange.answer(302, [("location", place), ("content-length", "0")])
-        elif serves_functions:
+        elif role.functions:
             # Reserved names end here as well: no namespace can be called like them.
             return await self.functions.serve(exchange, target, origin)
         else:
             raise NoRoute("No function answers at this path.")
         return False
+
+
+def _is_of_a_namespace(exchange: Exchange) -> bool:
+    """Whether it came to a host name whose every path belongs to one namespace."""
+    host = asked_host(exchange.raw_headers, exchange.peer)
+    return role_of(host).namespace is not None
 
 
 def _redirect(target: Target) -> str:

@@ -14,6 +14,7 @@ from django.conf import settings
 
 from runtime import command, container, primed, recipe
 from runtime.answer import read_reply
+from runtime.bounds import bounds_of, prefix_of
 from runtime.environment import request_environment
 from runtime.errors import (
     ContainerEngineError,
@@ -34,7 +35,8 @@ class Request:
     """A request the gateway has checked: sizes, path, header syntax.
 
     `raw_path` is as received without the query, `sub_path` the decoded rest below the
-    function's path ("" or "/x/y"), header names are lower-case.
+    function's path ("" or "/x/y"), header names are lower-case. `own_host`: it came to
+    the host name of the function's namespace alone.
     """
 
     id: str
@@ -48,6 +50,7 @@ class Request:
     scheme: str = "http"
     host: str = ""
     http_version: str = "1.1"
+    own_host: bool = False
 
 
 @dataclass
@@ -161,7 +164,7 @@ def _run(
         outcome.stdout,
         route.config.response,
         route.config.content_type,
-        control_cookies(),
+        bounds_of(route, own_host=request.own_host),
     )
     return Answer(reply.status, reply.headers, reply.body, None, record)
 
@@ -213,11 +216,10 @@ def prime(route: Route, owner: str, launcher: Launcher) -> Primed:
 
 def _variables(route: Route, request: Request) -> dict[str, str]:
     """What this request adds to the environment."""
-    path = "" if route.path == "/" else route.path
     variables = request_environment(
         method=request.method,
         uri=request.raw_path,
-        script_name=f"/{route.namespace}{path}",
+        script_name=prefix_of(route, own_host=request.own_host),
         path_info=request.sub_path,
         query=request.query,
         headers=request.headers,
@@ -226,7 +228,6 @@ def _variables(route: Route, request: Request) -> dict[str, str]:
         scheme=request.scheme,
         host=request.host,
         http_version=request.http_version,
-        hidden_cookies=control_cookies(),
     )
     deadline = int((time.time() + route.config.timeout) * 1000)
     return {
@@ -238,8 +239,3 @@ def _variables(route: Route, request: Request) -> dict[str, str]:
         "ZERVERLESS_INVOCATION_ID": request.id,
         "ZERVERLESS_DEADLINE": str(deadline),
     }
-
-
-def control_cookies() -> frozenset[str]:
-    """The dashboard's cookies: functions neither get nor set them."""
-    return frozenset({settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME})

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from runtime import function_headers, http_request, request_body
+from runtime.bounds import prefix_of
 from runtime.exchange import Exchange, lines_of
 from runtime.forward import Place
 from runtime.http_request import Target
@@ -55,14 +56,14 @@ class Once:
         exchange: Exchange,
         target: Target,
         origin: Origin,
-        route: Route,
-        depth: int,
+        place: Place,
     ) -> str:
         """Answer a request and return the code of the platform's error, or "".
 
         Raises InvocationError and ClientGone.
         """
-        exchange.notes += Place.of(route, target, depth).members
+        route = place.route
+        exchange.notes += place.members
         # The request id is the caller's to choose, this one is ours.
         exchange.note(invocation_id=exchange.id)
         length = http_request.body_length(exchange.headers)
@@ -70,11 +71,11 @@ class Once:
         self._limits.check(route.function_id, route.config.concurrency)
         body = await request_body.whole(exchange, length, self._budget)
         try:
-            request = request_of(exchange, target, origin, route, depth, body)
+            request = request_of(exchange, target, origin, place, body)
             answer, waited = await self._run(exchange, route, request)
         finally:
             self._budget.give_back(len(body))
-        await _send(exchange, route, answer, waited)
+        await _send(exchange, route, request, answer, waited)
         return answer.error.code if answer.error else ""
 
     async def _run(
@@ -119,10 +120,10 @@ class Once:
 
 
 async def _send(
-    exchange: Exchange, route: Route, answer: Answer, queue_ms: float
+    exchange: Exchange, route: Route, request: Request, answer: Answer, queue_ms: float
 ) -> None:
     if answer.error is None:
-        headers = function_headers.for_answer(route, answer, queue_ms)
+        headers = function_headers.for_answer(route, request, answer, queue_ms)
         await exchange.answer(answer.status, headers, answer.body)
     else:
         timing = function_headers.timing(answer, queue_ms)
@@ -134,14 +135,13 @@ def request_of(
     exchange: Exchange,
     target: Target,
     origin: Origin,
-    route: Route,
-    depth: int,
+    place: Place,
     body: bytes,
 ) -> Request:
     """The request as the function is to see it."""
     headers = forwardable(exchange.headers, origin, exchange.request_id)
-    prefix = "/" + "/".join(target.segments[:depth])
-    headers.append(("x-forwarded-prefix", prefix))
+    if prefix := prefix_of(place.route, own_host=place.own_host):
+        headers.append(("x-forwarded-prefix", prefix))
     if not http_request.first(headers, "traceparent"):
         # W3C Trace Context: version, trace, span, not sampled.
         headers.append(("traceparent", f"00-{exchange.id}-{exchange.id[:16]}-00"))
@@ -149,7 +149,7 @@ def request_of(
         id=exchange.id,
         method=exchange.method,
         raw_path=target.raw_path,
-        sub_path=target.below(depth),
+        sub_path=target.below(place.depth),
         query=target.query,
         headers=headers,
         body=body,
@@ -157,4 +157,5 @@ def request_of(
         scheme=origin.scheme,
         host=origin.host,
         http_version=exchange.http_version,
+        own_host=place.own_host,
     )

@@ -7,7 +7,15 @@ from ipaddress import ip_address
 
 from django.conf import settings
 
-from runtime.http_request import HOP_BY_HOP, REPLACED, Headers, first, is_host
+from runtime.http_request import (
+    HOP_BY_HOP,
+    REPLACED,
+    Headers,
+    RawHeaders,
+    first,
+    first_raw,
+    is_host,
+)
 
 
 @dataclass(frozen=True)
@@ -25,12 +33,24 @@ def origin_of(headers: Headers, peer: str, scheme: str) -> Origin:
     if not settings.ZERVERLESS_TRUSTED_PROXIES or not _is_trusted(peer):
         return Origin(peer, scheme, host)
     proto = first(headers, "x-forwarded-proto").strip().lower()
-    forwarded_host = first(headers, "x-forwarded-host").strip()
     return Origin(
         _nearest_stranger(headers, peer),
         proto if proto in {"http", "https"} else scheme,
-        forwarded_host if is_host(forwarded_host) else host,
+        _forwarded_host(first(headers, "x-forwarded-host"), host),
     )
+
+
+def asked_host(raw: RawHeaders, peer: str) -> str:
+    """The host of `origin_of`, and only that, of headers nobody has checked yet."""
+    host = first_raw(raw, b"host")
+    if not settings.ZERVERLESS_TRUSTED_PROXIES or not _is_trusted(peer):
+        return host
+    return _forwarded_host(first_raw(raw, b"x-forwarded-host"), host)
+
+
+def _forwarded_host(forwarded: str, host: str) -> str:
+    forwarded = forwarded.strip()
+    return forwarded if is_host(forwarded) else host
 
 
 def _nearest_stranger(headers: Headers, peer: str) -> str:
@@ -77,14 +97,3 @@ def forwardable(headers: Headers, origin: Origin, request_id: str) -> Headers:
         ("x-forwarded-proto", origin.scheme),
         ("x-request-id", request_id),
     ]
-
-
-def roles(host: str) -> tuple[bool, bool]:
-    """Whether this host serves functions, and whether it serves the control plane."""
-    functions_host = settings.ZERVERLESS_FUNCTIONS_HOST.lower()
-    if not functions_host:
-        return True, True
-    is_functions_host = host.lower().rpartition(":")[0] == functions_host or (
-        host.lower() == functions_host
-    )
-    return is_functions_host, not is_functions_host

@@ -8,7 +8,9 @@ nothing about images, engines, traces, or whether a namespace exists.
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from dataclasses import dataclass
+from hashlib import sha256
 from html import escape
 from http import HTTPStatus
 
@@ -17,12 +19,43 @@ from runtime.errors import InvocationError, MethodNotAllowed
 Headers = list[tuple[str, str]]
 
 _RETRYABLE = frozenset({408, 429, 503})
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{status} {title}</title>
-<meta name="viewport" content="width=device-width"></head>
-<body><h1>{title}</h1><p>{detail}</p>
-<p>{status} · {code} · request <code>{request_id}</code></p></body></html>
+# One file for all: a page of an error must need nothing that may be failing as well.
+_STYLE = """
+:root { color-scheme: light dark; --page: #fff; --text: #1c2128; --muted: #57606a;
+  --line: #d8dee4; --panel: #f6f8fa; --accent: #a40e26 }
+@media (prefers-color-scheme: dark) { :root { --page: #0d1117; --text: #e6edf3;
+  --muted: #9da7b3; --line: #2b323b; --panel: #161b22; --accent: #ff8b84 } }
+* { box-sizing: border-box }
+body { margin: 0; min-height: 100vh; display: grid; align-content: center;
+  background: var(--page); color: var(--text); overflow-wrap: anywhere;
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
+main { width: 100%; max-width: 40rem; margin: auto; padding: 2rem 1.25rem }
+.status { margin: 0; font-weight: 600; color: var(--accent) }
+h1 { margin: .25rem 0 .75rem; font-size: 1.75rem; line-height: 1.25 }
+p { margin: 0 0 1rem; max-width: 60ch }
+dl { display: grid; grid-template-columns: auto minmax(0, 1fr); gap: .25rem 1rem;
+  margin: 1.5rem 0 0; padding: .875rem 1rem; background: var(--panel);
+  border: 1px solid var(--line); border-radius: 10px; font-size: .875rem }
+dt { color: var(--muted) }
+dd { margin: 0 }
+code { font-family: ui-monospace, Menlo, Consolas, monospace; user-select: all }
 """
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{status} {title}</title><style>{style}</style></head>
+<body><main><p class="status">Error {status}</p><h1>{title}</h1>
+<p>{detail}</p>
+<dl><dt>Code</dt><dd><code>{code}</code></dd>
+<dt>Request</dt><dd><code>{request_id}</code></dd></dl></main></body></html>
+"""
+# Nothing is loaded and no script runs; the one style is known by its digest.
+_DIGEST = b64encode(sha256(_STYLE.encode()).digest()).decode()
+_POLICY = (
+    f"default-src 'none'; style-src 'sha256-{_DIGEST}'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +98,7 @@ class Problem:
             ("content-type", kind),
             ("content-length", str(len(body))),
             ("cache-control", "no-store"),
-            ("content-security-policy", "default-src 'none'"),
+            ("content-security-policy", _POLICY),
             ("x-content-type-options", "nosniff"),
             ("vary", "accept"),
             ("x-zerverless-error", self.code),
@@ -90,6 +123,7 @@ class Problem:
 
     def _html(self, request_id: str) -> bytes:
         return _PAGE.format(
+            style=_STYLE,
             status=self.status,
             code=escape(self.code),
             title=escape(self.title),

@@ -81,7 +81,7 @@ class FunctionRelay(Relay):
     def answer_lines(self, headers: RawHeaders) -> tuple[bytes, int | None]:
         place = self.place
         answers = place.answers
-        answers.read(headers)
+        answers.read(headers, self.connection.status, self.exchange.method)
         return answers.lines + place.marks + self.timing(), answers.length
 
     def failed(self, reason: str) -> None:

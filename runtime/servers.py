@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import perf_counter
 
-from runtime import http_request
+from django.conf import settings
+
+from runtime import hosts, http_request
 from runtime.errors import InvocationError
 from runtime.exchange import Exchange
 from runtime.forward import Place
 from runtime.instance import Instance
 from runtime.instances import Instances
+from runtime.origin import asked_host
 from runtime.proxy import Observer, Proxy
 from runtime.route import Route
 from runtime.routes import RouteTable
@@ -19,6 +22,7 @@ from runtime.starter import Starter
 from runtime.turnover import Turnover
 from runtime.watch import Watch
 
+Named = tuple[str, bytes]  # a namespace and a path on its own host
 Cold = Callable[[Route, float], None]  # told of every start, and its seconds
 
 # Paths whose place is remembered, and how long such a path may be, in bytes.
@@ -36,7 +40,10 @@ class Servers:
         self.proxy = Proxy(self.instances, observe)
         self.turnover = Turnover(self.instances, watch.use)
         self._starter: Starter | None = None
-        self._places: dict[bytes, Place | None] = {}
+        self._places: dict[bytes | Named, Place | None] = {}
+        # Asked once: where no namespace has a host of its own, hosts do not matter.
+        self._minds_hosts = bool(hosts.own_suffix())
+        self._namespaces: dict[bytes, str | None] = {}
         self._placed: RouteTable | None = None
 
     def start(self) -> None:
@@ -63,7 +70,7 @@ class Servers:
 
         False where that is not so; raises InvocationError.
         """
-        place = self.place(exchange.raw_path)
+        place = self.place(exchange)
         if place is None:
             return False
         if exchange.raw_query:
@@ -72,18 +79,34 @@ class Servers:
             http_request.check_method(exchange.method, place.methods)
         return self.proxy.serve_now(exchange, place)
 
-    def place(self, raw_path: bytes) -> Place | None:
-        """Where a path leads, if that is a server function; remembered for a table."""
+    def place(self, exchange: Exchange) -> Place | None:
+        """Where a request leads, if to a server function; remembered for a table."""
         table = self._watch.table
         if table is not self._placed:
             self._places.clear()
             self._placed = table
-        if raw_path in self._places:
-            return self._places[raw_path]
-        place = _place_in(table, raw_path) if table is not None else None
+        raw_path = exchange.raw_path
+        namespace = self._namespace(exchange) if self._minds_hosts else None
+        key = raw_path if namespace is None else (namespace, raw_path)
+        if key in self._places:
+            return self._places[key]
+        place = _place_in(table, raw_path, namespace) if table is not None else None
         if len(raw_path) <= _PATH_MAX and len(self._places) < _PLACES_MAX:
-            self._places[raw_path] = place
+            self._places[key] = place
         return place
+
+    def _namespace(self, exchange: Exchange) -> str | None:
+        """The one whose host name was asked for, if it was such a name."""
+        raw = exchange.raw_headers
+        if settings.ZERVERLESS_TRUSTED_PROXIES:
+            return hosts.role_of(asked_host(raw, exchange.peer)).namespace
+        host = next((value for name, value in raw if name == b"host"), b"")
+        if host in self._namespaces:
+            return self._namespaces[host]
+        namespace = hosts.role_of(host.decode("latin-1")).namespace
+        if len(host) <= _PATH_MAX and len(self._namespaces) < _PLACES_MAX:
+            self._namespaces[host] = namespace
+        return namespace
 
     async def _start_instance(self, route: Route) -> Instance:
         began = perf_counter()
@@ -99,12 +122,12 @@ class Servers:
         return self._starter
 
 
-def _place_in(table: RouteTable, raw_path: bytes) -> Place | None:
+def _place_in(
+    table: RouteTable, raw_path: bytes, namespace: str | None
+) -> Place | None:
     try:
         target = http_request.read_target(raw_path, b"")
     except InvocationError:
         return None  # the way that waits for nothing is not the one that explains
-    found = table.find(target.segments)
-    if found is None or not found[0].is_server:
-        return None
-    return Place.of(found[0], target, found[1])
+    place = Place.find(table, target, namespace)
+    return place if place is not None and place.route.is_server else None

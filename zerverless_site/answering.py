@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+from urllib.parse import urlsplit
 
 from django.conf import settings
 
@@ -25,6 +26,20 @@ def gateway() -> Check:
         _reachable(settings.ZERVERLESS_BIND), settings.ZERVERLESS_PORT, _SECONDS
     )
     return _ask(connection, "gateway", address, "/livez")
+
+
+def status_of(url: str, seconds: float = 35) -> int:
+    """What the gateway answers for one of its public addresses, whose host name need
+    not lead here. Raises OSError and HTTPException."""
+    public = urlsplit(url)
+    connection = http.client.HTTPConnection(
+        _reachable(settings.ZERVERLESS_BIND), settings.ZERVERLESS_PORT, seconds
+    )
+    try:
+        connection.request("GET", public.path or "/", headers={"Host": public.netloc})
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def web() -> Check:

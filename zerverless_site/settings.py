@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from runtime.hosts import problem_of as functions_host_problem
 from zerverless_site import clusters, databases, logs, secrets
 from zerverless_site.env import Reader, check_docker_host
 
@@ -39,7 +40,7 @@ ZERVERLESS_ALLOWED_HOSTS = read.words(
 ZERVERLESS_FUNCTIONS_HOST = read.text(
     "ZERVERLESS_FUNCTIONS_HOST",
     "",
-    "Serve functions only on this host name, the dashboard only on its own.",
+    "HOST: functions only there; *.HOST: each namespace at a host name of its own.",
 )
 ZERVERLESS_FUNCTIONS_SANDBOX = read.switch(
     "ZERVERLESS_FUNCTIONS_SANDBOX",
@@ -276,6 +277,8 @@ DATABASE_URL = read.text(
 )
 if DOCKER_HOST.startswith("tcp://") and not DOCKER_TLS_VERIFY:
     read.refuse("DOCKER_HOST", "tcp:// needs DOCKER_TLS_VERIFY=on and DOCKER_CERT_PATH")
+if _problem := functions_host_problem(ZERVERLESS_FUNCTIONS_HOST, ZERVERLESS_BASE_URL):
+    read.refuse("ZERVERLESS_FUNCTIONS_HOST", _problem)
 read.finish()
 
 SECRET_KEY = SECRET_KEY or secrets.read_or_create(DATA_DIR / "secret-key")
@@ -368,12 +371,10 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_HSTS_SECONDS = 31536000 if _https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = False
 SECURE_REFERRER_POLICY = "same-origin"
-X_FRAME_OPTIONS = "DENY"
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
-USE_TZ = True
 STATIC_URL = "/-/static/"
 STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]

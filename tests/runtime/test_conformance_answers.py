@@ -242,10 +242,13 @@ Origin-Agent-Cluster: ?1|Accept-CH: x|X-Request-Id: forged-one|X-Sendfile: /etc/
 X-Accel-Redirect: /x|X-Accel-Buffering: no|Proxy-Anything: x|X-LIGHTTPD-send-file: /x
 X-Zerverless-Error: ZV500|X-Zerverless-Revision: v9|X-Zerverless-Anything: x
 Set-Cookie: zerverless_session=1|Set-Cookie:  zerverless_csrf =1; Path=/|Set-Cookie: x
-Set-Cookie: =zerverless_session=1""".replace(b"\n", b"|").split(b"|")
+Set-Cookie: =zerverless_session=1|Set-Cookie: zerverless_any=1|Set-Cookie: __Host-a=1
+Set-Login: logged-in|Use-As-Dictionary: match="/*"|Accept-CH-Lifetime: 9|Origin-Trial: x
+Secure-Session-Registration: (ES256);path="/x"|Sec-Session-Challenge: "x"
+X-Content-Type-Options: sniff""".replace(b"\n", b"|").split(b"|")
 
 KEPT = b"""Content-Type: text/plain|Location: /else|ETag: "x"|Cache-Control: no-store
-Set-Cookie: own=1; Path=/|Set-Cookie: my_zerverless_session=1|WWW-Authenticate: Basic
+WWW-Authenticate: Basic|Refresh: 9|SourceMap: /x|Content-Security-Policy: img-src *
 Vary: a|Link: </x>; rel=preload|X-Any:  \t padded|X-Empty:|X-Latin: \xe9
 Access-Control-Allow-Origin: *|Server-Timing: db;dur=1|Retry-After: 1
 Content-Encoding: br|X-Frame-Options: DENY""".replace(b"\n", b"|").split(b"|")
@@ -277,6 +280,19 @@ def test_headers_that_pass(front: Front) -> None:
         assert value in [found.strip() for found in answer.all(name)], line
 
 
+def test_cookies_live_below_their_function(front: Front) -> None:
+    """Threat 136."""
+    asked = b"own=1; Path=/", b"my_zerverless_session=1; Domain=x; HttpOnly"
+    answer = answered(front, *(b"Set-Cookie: " + cookie for cookie in asked))
+    assert answer.all(b"set-cookie") == [
+        b"own=1; Path=/alice/server",
+        b"my_zerverless_session=1; HttpOnly; Path=/alice/server",
+    ]
+    answer = answered(front, b"Set-Cookie: large=" + b"x" * 5000)
+    assert (answer.status, answer.error) == (502, b"ZV502")
+    assert b"its cookie 'large' is over 4 KiB" in answer.body
+
+
 def test_what_is_added(front: Front) -> None:
     answer = answered(front, b"Content-Type: text/plain")
     assert answer.get(b"x-zerverless-function") == b"alice/server"
@@ -297,18 +313,52 @@ def test_what_is_added(front: Front) -> None:
         ([b"application/xml"], True),
         ([b"multipart/x-mixed-replace"], True),
         ([], True),
-        ([b"nonsense"], True),
-        ([b"text/plain", b"text/html"], True),
+        ([b"text/xsl"], True),
+        ([b"application/pdf"], True),
+        ([b'text/plain; a="b, text/html"'], True),
         ([b"text/plain"], False),
+        ([b"TEXT/Plain; charset=utf-8"], False),
         ([b"application/json"], False),
         ([b"image/png"], False),
         ([b"text/event-stream"], False),
     ],
 )
 def test_the_sandbox(front: Front, kinds: list[bytes], *, is_active: bool) -> None:
-    """Threat 64: beside the function's own policy, which it cannot replace."""
+    """Threats 64 and 135: beside the function's own policy, which cannot replace it."""
     own = b"default-src 'self'"
     lines = [b"Content-Type: " + kind for kind in kinds]
     answer = answered(front, b"Content-Security-Policy: " + own, *lines)
     sandbox = b"sandbox allow-scripts allow-forms allow-popups"
     assert answer.all(b"content-security-policy") == [own, *[sandbox] * is_active]
+
+
+@pytest.mark.parametrize("status", [b"206", b"304"])
+def test_what_changes_a_stored_page_has_the_sandbox(
+    front: Front, status: bytes
+) -> None:
+    """Threat 135: a browser takes over its headers for what it has kept."""
+    lines = b"Content-Type: text/plain\r\nContent-Length: 0\r\n\r\n"
+    run = front.script(("send", b"HTTP/1.1 %b X\r\n" % status + lines))
+    answer = front.ask(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % run.path)
+    assert answer.get(b"content-security-policy").startswith(b"sandbox ")
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        [b""],
+        [b"nonsense"],
+        [b"text/plain, text/html"],
+        [b"text/plain; text/html"],
+        [b"text/plain", b"text/html"],
+        [b"text/plain", b"text/plain"],
+    ],
+)
+def test_a_content_type_that_is_not_one_is_refused(
+    front: Front, kinds: list[bytes]
+) -> None:
+    """Threat 135: with the reason, and the next request is answered."""
+    answer = answered(front, *(b"Content-Type: " + kind for kind in kinds))
+    assert (answer.status, answer.error) == (502, b"ZV502")
+    assert b"Content-Type" in answer.body
+    assert answered(front, b"Content-Type: text/plain").status == 200

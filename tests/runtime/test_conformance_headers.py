@@ -83,10 +83,11 @@ ROWS = [
     # The dashboard's
     Row(b"Cookie: a=b; c=d", b"cookie: a=b; c=d"),
     Row(b"Cookie: " + HIDDEN + b"a=b", b"cookie: a=b"),
-    Row(b"Cookie: a=b; zerverless_session = 1 ;c=d", b"cookie: a=b;c=d"),
+    Row(b"Cookie: a=b; zerverless_session = 1 ;c=d", b"cookie: a=b; c=d"),
     Row(b"Cookie: my_zerverless_session=1", b"cookie: my_zerverless_session=1"),
     Row(b"Cookie: zerverless_session=1"),
     Row(b"Cookie: zerverless_csrf=1"),
+    Row(b"Cookie: zerverless_theme=dark"),
 ]
 IDS = [repr(row.sent)[2:42] for row in ROWS]
 

@@ -45,6 +45,7 @@ def gateway(start_gateway: StartGateway) -> Iterator[Gateway]:
         ZERVERLESS_MAX_STREAM="1Mi",
         ZERVERLESS_TRUSTED_PROXIES="127.0.0.1,10.0.0.0/8",
         ZERVERLESS_FUNCTIONS_HOST="127.0.0.1",
+        ZERVERLESS_BASE_URL="https://site.example",
     )
     deploy_scripted(gateway, timeout=TIMEOUT)
     gateway.until(lambda: gateway.get("/alice/server").status == 200)

@@ -80,7 +80,7 @@ def test_a_real_container_answers(client: Client, busybox: str) -> None:
     answer = client.post("/alice/svg", script, content_type="text/plain")
     assert (answer.status_code, answer.content) == (200, b"hi")
     assert answer["Content-Security-Policy"].startswith("sandbox ")
-    assert answer.cookies["a"]["path"] == "/x"
+    assert answer.cookies["a"]["path"] == "/alice/svg"
     assert Invocation.objects.get(path="/alice/svg").status == 200
 
 

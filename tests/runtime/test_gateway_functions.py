@@ -166,7 +166,7 @@ def test_a_function_cannot_speak_for_the_platform(gateway: Gateway) -> None:
     """Threat 65."""
     answer = gateway.get("/alice/cgi/forged", X_Request_Id="an-id-of-mine")
     assert (answer.status, answer.body) == (200, b"body")
-    assert answer.all("set-cookie") == ["mine=1"]
+    assert answer.all("set-cookie") == ["mine=1; Path=/alice/cgi"]
     assert answer.all("x-zerverless-error") == []
     assert answer.all("x-zerverless-revision") == ["v1"]
     assert answer.all("x-request-id") == ["an-id-of-mine"]

@@ -137,7 +137,7 @@ def test_what_is_added_and_taken_out(gateway: Gateway) -> None:
     assert got["x-request-id"] == "given-by-caller"
     assert got["traceparent"].startswith("00-")
     assert "x-hop" not in got
-    assert answer.all("set-cookie") == ["own=1"]
+    assert answer.all("set-cookie") == ["own=1; Path=/alice/server"]
     assert answer.get("x-zerverless-error") == ""
     assert answer.get("x-zerverless-revision") == "v1"
     assert answer.get("x-request-id") == "given-by-caller"

@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django import template
-from django.conf import settings
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+
+from runtime import hosts
 
 register = template.Library()
 
@@ -226,10 +227,11 @@ def commit(sha: str) -> str:
 @register.simple_tag
 def function_url(function: Any) -> str:
     """The whole public address of a function."""
-    host = settings.ZERVERLESS_FUNCTIONS_HOST
-    base = settings.ZERVERLESS_BASE_URL
-    if host:
-        scheme, _, rest = base.partition("://")
-        port = f":{rest.rpartition(':')[2]}" if ":" in rest else ""
-        base = f"{scheme}://{host}{'' if ':' in host else port}"
-    return f"{base}{function.url_path}".rstrip("/") or base
+    return hosts.address_of(function.namespace, function.path)
+
+
+@register.simple_tag
+def function_own_url(function: Any) -> str:
+    """Its address at its namespace's own host name, where that is a second one."""
+    own = hosts.own_address_of(function.namespace, function.path)
+    return "" if hosts.are_apart() else own

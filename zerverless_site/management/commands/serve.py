@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import time
-import urllib.error
-import urllib.request
+from http import HTTPStatus
 from types import FrameType
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.urls import reverse
 
-from runtime import cleanup
-from zerverless_site import preflight, processes, sample, saved_settings, setup
+from runtime import cleanup, hosts
+from zerverless_site import (
+    answering,
+    preflight,
+    processes,
+    sample,
+    saved_settings,
+    setup,
+)
 from zerverless_site.settings import read
 from zerverless_site.supervisor import Program, Supervisor
 
@@ -99,18 +107,25 @@ class Command(BaseCommand):
             self.say(f"first login, once: {link}")
 
     def _welcome(self, supervisor: Supervisor) -> None:
-        base = f"http://127.0.0.1:{settings.ZERVERLESS_PORT}"
-        self._until_answers(supervisor, f"{base}/-/login", "dashboard")
+        login = f"{settings.ZERVERLESS_BASE_URL}{reverse('login')}"
+        if self._until_answers(supervisor, login, "dashboard"):
+            # First: whoever waits for the sample, or looks why it fails, needs them.
+            self.say(f"dashboard: {settings.ZERVERLESS_BASE_URL}/-/")
+            self._tell_first_login()
         if settings.ZERVERLESS_SAMPLE and not supervisor.stopping:
             self.say("sample application: polling, building, deploying")
             sample.register()
-            url = f"{base}/{sample.NAMESPACE}{sample.PATH}"
-            if self._until_answers(supervisor, url, "sample function"):
-                self.say(f"live: {url}")
+            self._tell_sample(supervisor)
         if not supervisor.stopping:
-            self.say(f"dashboard: {settings.ZERVERLESS_BASE_URL}/-/")
-            self._tell_first_login()
             self.say(f"logs: {settings.DATA_DIR / 'log'}   stop: Ctrl-C")
+
+    def _tell_sample(self, supervisor: Supervisor) -> None:
+        url = hosts.address_of(sample.NAMESPACE, sample.PATH)
+        own = hosts.own_address_of(sample.NAMESPACE, sample.PATH)
+        if self._until_answers(supervisor, url, "sample function"):
+            self.say(f"live: {url}")
+            if own not in {"", url}:
+                self.say(f"live in an origin of its own, for browsers: {own}")
 
     def _until_answers(self, supervisor: Supervisor, url: str, what: str) -> bool:
         """Wait until `url` answers 200, telling every few seconds that it does not."""
@@ -118,12 +133,11 @@ class Command(BaseCommand):
         told = time.monotonic()
         while not supervisor.stopping:
             try:
-                with urllib.request.urlopen(url, timeout=35) as response:  # noqa: S310
-                    response.read()
+                status = answering.status_of(url)
+                if status == HTTPStatus.OK:
                     return True
-            except urllib.error.HTTPError as error:
-                last = f"{error.code} {error.reason}"
-            except (urllib.error.URLError, OSError) as error:
+                last = f"{status} {HTTPStatus(status).phrase}"
+            except (OSError, http.client.HTTPException) as error:
                 last = str(error)
             if time.monotonic() - told > 5:
                 told = time.monotonic()
