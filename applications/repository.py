@@ -46,7 +46,8 @@ __all__ = [
 ]
 
 TREE_MAX = 32 * 2**20  # bytes of one directory: about 500,000 names
-TREES_MAX = 50_000  # directories walked: a small pack can hold billions, all empty
+TREES_MAX = 50_000  # directories below one: a small pack can hold billions, all empty
+LISTING_MAX = 32 * 2**20  # bytes of a directory's listing: 300,000 usual names
 PATH_MAX = 4096  # bytes: PATH_MAX of Linux, nothing longer can be unpacked
 LINK_MAX = 4096  # bytes of a link's target, by the same limit
 BUFFERED_MAX = 2**20  # bytes of a file that is read at once
@@ -214,26 +215,41 @@ class Snapshot:
         return self._find(path, "file").hex()
 
     def entries(self, path: str) -> Iterator[Entry]:
-        """Every file, link and submodule below a directory, in no useful order.
+        """Every file, link and submodule below a directory, in Git's own order.
 
-        Raises GitError when there are more directories than anybody's source has.
+        One `git ls-tree` tells all of them with their sizes. Raises GitError when there
+        are more directories or names than anybody's source has.
         """
-        waiting = [("", self._find(path, "directory"))]
-        for _ in range(TREES_MAX):
-            if not waiting:
-                return
-            above, tree = waiting.pop()
-            for binsha, mode, name in self._tree(tree, above or path):
-                below = above + name
-                if len(below) > PATH_MAX:
-                    raise GitError(f'"{clean(path, 200)}" is nested too deep.', _PATH)
-                if _kind(mode) == "directory":
-                    waiting.append((below + "/", binsha))
-                else:
-                    yield self._entry(below, mode, binsha)
-        raise GitError(
-            f'"{clean(path, 200)}" holds more than {TREES_MAX} directories.', _PATH
-        )
+        directories = 0
+        for record in _records(self._listing(path)):
+            mode, kind, blob, size, name = record
+            if len(name) > PATH_MAX:
+                raise GitError(f'"{clean(path, 200)}" is nested too deep.', _PATH)
+            if kind == b"tree":
+                directories += 1
+                if directories > TREES_MAX:
+                    raise _too_many(path, f"{TREES_MAX:,} directories")
+                continue
+            yield Entry(
+                name.decode("utf-8", "surrogateescape"),
+                _kind(int(mode, 8)),
+                bool(int(mode, 8) & 0o100),
+                _number(size, blob),
+                blob.decode(),
+            )
+
+    def _listing(self, path: str) -> bytes:
+        """What `git ls-tree` says of everything below a directory."""
+        tree = self._find(path, "directory").hex()
+        command = (f"--git-dir={self._repo.git_dir}", "ls-tree", "-rtlz", tree)
+        told = git_process.run(command, output_max=LISTING_MAX)
+        if told.overflowed:
+            raise _too_many(path, f"{LISTING_MAX >> 20} MiB of names")
+        if told.timed_out:
+            raise GitUnavailable(f'"{clean(path, 200)}" takes too long to list.')
+        if not told.succeeded:
+            raise _unreadable(bytes.fromhex(tree))
+        return told.output
 
     def open(self, entry: Entry) -> BinaryIO:
         """The content of a file entry, to be closed; large ones are streamed."""
@@ -287,11 +303,6 @@ class Snapshot:
             message = f'"{clean(path, 200)}" holds a name Git does not allow.'
             raise GitError(message, _PATH) from error
 
-    def _entry(self, path: str, mode: int, binsha: bytes) -> Entry:
-        kind = _kind(mode)
-        size = 0 if kind == "submodule" else self._size(binsha)
-        return Entry(path, kind, bool(mode & 0o100), size, binsha.hex())
-
     def _size(self, binsha: bytes) -> int:
         try:
             return int(self._repo.odb.info(binsha).size)
@@ -341,6 +352,29 @@ class _Pipe(io.RawIOBase):
 _PATH = "git:path"
 _BROKEN = (ValueError, git.exc.ODBError, git.GitCommandError, OSError)
 _KINDS = {4: "directory", 8: "file", 10: "link", 14: "submodule"}
+
+
+def _records(listing: bytes) -> Iterator[tuple[bytes, bytes, bytes, bytes, bytes]]:
+    """Mode, type, id, size and name of each line of `git ls-tree -lz`."""
+    start = 0
+    while (end := listing.find(b"\0", start)) >= 0:
+        head, _, name = listing[start:end].partition(b"\t")
+        mode, kind, blob, size = head.split()
+        yield mode, kind, blob, size, name
+        start = end + 1
+
+
+def _number(size: bytes, blob: bytes) -> int:
+    """A size in bytes; a submodule has none, and an object that is missing is BAD."""
+    if size == b"-":
+        return 0
+    if not size.isdigit():
+        raise _unreadable(bytes.fromhex(blob.decode()))
+    return int(size)
+
+
+def _too_many(path: str, what: str) -> GitError:
+    return GitError(f'"{clean(path, 200)}" holds more than {what}.', _PATH)
 
 
 def _kind(mode: int) -> str:
