@@ -8,7 +8,7 @@ schema; here is what a schema cannot say, and the plain values everyone else wor
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
@@ -34,6 +34,12 @@ class Manifest:
     branch: str
     functions: tuple[FunctionSpec, ...]
     warnings: tuple[Problem, ...]
+    document: Document = field(default_factory=lambda: Document(""), compare=False)
+
+    def problem(self, function: FunctionSpec, key: str, message: str) -> Problem:
+        """What is wrong with a function's `key`, with the place in the file."""
+        here: Path = ("spec", "functions", self.functions.index(function), key)
+        return self.document.problem(here, message)
 
 
 def parse(
@@ -71,6 +77,7 @@ def parse(
             for index, item in enumerate(content["spec"]["functions"])
         ),
         warnings=tuple(_in_order(_warnings(document, source, repo_url, branch))),
+        document=document,
     )
 
 

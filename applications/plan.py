@@ -21,10 +21,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Desired:
-    """A declared function; `key` digests everything its image is made of."""
+    """A declared function; `key` digests everything its image is made of.
+
+    Where `problem` says why no image can be made of it, there is no key.
+    """
 
     spec: FunctionSpec
     key: str
+    problem: str = ""
 
 
 @dataclass(frozen=True)

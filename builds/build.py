@@ -26,7 +26,7 @@ from applications.spec import FunctionSpec, unused
 from applications.work import MAX_ATTEMPTS, Lease, State, attempt
 from builds import engine, images, make, reuse
 from builds.engine import BuiltImage, ImageInfo
-from builds.errors import BuildCancelled, BuildError
+from builds.errors import BuildCancelled, BuildError, InputMissing
 from builds.lines import clean
 from builds.log import Writer, writing
 from builds.make import Watch
@@ -44,16 +44,29 @@ RETRY_AFTER = 20
 def key_of(snapshot: Snapshot, spec: FunctionSpec) -> str:
     """A digest of everything the image is made of: equal keys, equal images.
 
-    Raises GitError, with the place, for a context or Dockerfile that is not there.
+    Raises InputMissing where context or Dockerfile is not there, or is a link.
     """
+    with _named("context"):
+        context = snapshot.tree_id(spec.context)
+    with _named("dockerfile"):
+        dockerfile = snapshot.blob_id(spec.dockerfile)
     parts = {
         "version": KEY_VERSION,
-        "context": snapshot.tree_id(spec.context),
-        "dockerfile": [spec.dockerfile, snapshot.blob_id(spec.dockerfile)],
+        "context": context,
+        "dockerfile": [spec.dockerfile, dockerfile],
         "ignore": _blob_or_none(snapshot, f"{spec.dockerfile}.dockerignore"),
         "target": spec.target,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def _named(key: str) -> Iterator[None]:
+    """Say which key of the manifest leads to what Git does not have."""
+    try:
+        yield
+    except GitError as error:
+        raise InputMissing(key, error.message) from error
 
 
 def _blob_or_none(snapshot: Snapshot, path: str) -> str | None:
@@ -99,6 +112,32 @@ def request(
             if not reuse.tag(wanted, found, log):
                 reuse.empty(wanted)
     return wanted
+
+
+def refuse(
+    function: Function, revision: Revision, sync: Sync, spec: FunctionSpec, why: str
+) -> Build:
+    """Ensure there is a failed build that says why none of this commit can begin."""
+    now = timezone.now()
+    with transaction.atomic():
+        build, is_new = function.builds.get_or_create(
+            sync=sync,
+            defaults={
+                "revision": revision,
+                "order": sync.pk,
+                "spec": spec.as_dict(),
+                "state": State.FAILED,
+                "started_at": now,
+                "finished_at": now,
+                "error_code": InputMissing.code,
+                "error": why,
+            },
+        )
+        _supersede(build)
+    if is_new:
+        with writing(build.pk) as log:
+            log.add(why)
+    return build
 
 
 def _is_tried(build: Build, image: ImageInfo) -> bool:

@@ -15,6 +15,16 @@ class BuildError(UserError):
         self.step = step
 
 
+class InputMissing(BuildError):
+    """No build can begin: what the manifest's `key` names is not what it should be."""
+
+    code = "build:input"
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
 class BuildCancelled(UserError):
     """Somebody pressed Cancel, or a newer commit made the build pointless."""
 

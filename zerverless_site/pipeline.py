@@ -13,11 +13,15 @@ from django.utils import timezone
 
 from applications import declare, observe, poll, repository
 from applications.errors import ManifestError
+from applications.manifest import Manifest
 from applications.models import Application, Function, Revision, Sync
 from applications.plan import Desired, Kind, plan
+from applications.repository import Snapshot
+from applications.spec import FunctionSpec
 from applications.work import State, attempt
 from builds import build as builds
 from builds import images
+from builds.errors import InputMissing
 from builds.models import Build
 from runtime import cleanup, deploy, trial
 from zerverless_site import queue
@@ -84,14 +88,26 @@ def _observe(sync: Sync) -> tuple[Revision, list[Desired]]:
         if seen.manifest is None:
             raise ManifestError(seen.problems)
         with repository.open_snapshot(url, sha) as snapshot:
+            functions = seen.manifest.functions
             return revision, [
-                Desired(spec, builds.key_of(snapshot, spec))
-                for spec in seen.manifest.functions
+                _desired(seen.manifest, spec, snapshot) for spec in functions
             ]
+
+
+def _desired(manifest: Manifest, spec: FunctionSpec, snapshot: Snapshot) -> Desired:
+    """What a function is to be made of; a problem of it stays its own."""
+    try:
+        return Desired(spec, builds.key_of(snapshot, spec))
+    except InputMissing as error:
+        problem = manifest.problem(spec, error.key, error.message)
+        return Desired(spec, "", str(problem))
 
 
 def _request_build(sync: Sync, revision: Revision, item: Desired) -> None:
     function = declare.function(sync.application, item.spec.path)
+    if item.problem:
+        builds.refuse(function, revision, sync, item.spec, item.problem)
+        return
     build = builds.request(function, revision, sync, item.spec, item.key)
     if build.state == State.SUCCEEDED:
         deploy.activate(build)

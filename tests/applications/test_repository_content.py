@@ -288,7 +288,7 @@ def commit_of(repo: Repository, root: str, extra: str = "", message: str = "m") 
 
 @pytest.mark.parametrize("leaf", ["file", "nothing"])
 def test_a_tree_of_billions_of_paths_ends_the_walk(make_repo: Make, leaf: str) -> None:
-    """Threat 127: ten levels of ten equal directories fit into one small pack."""
+    """Threats 28 and 127: ten levels of ten equal directories fit into a pack."""
     repo = make_repo("bomb", {"seed": "x"})
     blob = repo.git("rev-parse", "HEAD:seed")
     root = tree(repo, *([("100644", "f", blob)] if leaf == "file" else []))

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from applications import repository
-from applications.errors import GitError
 from applications.models import Sync
 from applications.spec import FunctionSpec
 from applications.work import State
 from builds import build as work
 from builds import engine
+from builds.errors import InputMissing
 from builds.models import Build
 from tests.builds.conftest import GOOD, Project, good, make_build, text
 from tests.fixtures.rows import make_application
@@ -70,7 +70,7 @@ class TestKey:
     def test_what_is_missing_is_named(
         self, project: Project, dockerfile: str, context: str
     ) -> None:
-        with pytest.raises(GitError, match="gone"):
+        with pytest.raises(InputMissing, match="gone"):
             self.key(project, FunctionSpec("/api", "docker", dockerfile, context))
 
 

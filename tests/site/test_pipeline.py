@@ -13,7 +13,7 @@ from applications.work import State
 from builds import outcome
 from builds.models import Build
 from runtime.models import Deployment, Installation
-from tests.fixtures.git import GitServer, Link, Repository
+from tests.fixtures.git import GitServer, Link, Repository, Submodule
 from zerverless_site import follow, pipeline
 
 pytestmark = [
@@ -148,6 +148,40 @@ def test_a_sync_that_finds_the_build_on_its_way_ends_as_that_build_does(
     assert not follow.follow(second, told.append, 60)
     assert [line for line in told if line.startswith(f"{second}: failed")]
     assert outcome.of(Sync.objects.get(pk=second.pk)).state == State.FAILED
+
+
+def test_a_dockerfile_that_is_none_fails_its_function_alone(
+    application: Application, repo: Repository
+) -> None:
+    """Threat 129: each is told with its line and column; what served goes on."""
+    push(application)
+    bad = {
+        "/link/Dockerfile": (Link("../a/Dockerfile"), "dockerfile", "is a link"),
+        "/folder/Dockerfile/x": ("x", "dockerfile", "is a directory"),
+        "/module/Dockerfile": (Submodule("1" * 40), "dockerfile", "is a submodule"),
+        "/gone/x": ("x", "dockerfile", 'no "gone/Dockerfile"'),
+        "/nowhere": (Link("a"), "context", "is a link"),
+    }
+    changed = {path[1:]: content for path, (content, _, _) in bad.items()}
+    paths = ["/" + path.split("/")[1] for path in bad]
+    text = manifest("/a", "/b", *paths)
+    repo.commit({**changed, "zerverless.yaml": text, "b/Dockerfile": GOOD}, "bad ones")
+    assert push(application).state == State.SUCCEEDED
+    serving = Deployment.objects.live().values_list("function__path", flat=True)
+    assert sorted(serving) == ["/a", "/b"]
+    lines = text.splitlines()
+    for path, (_, key, words) in zip(paths, bad.values(), strict=True):
+        build = Build.objects.get(function__path=path)
+        row = next(n for n, line in enumerate(lines, 1) if f"path: {path}," in line)
+        column = lines[row - 1].index(f"{key}: ") + len(key) + 3
+        assert build.state == State.FAILED
+        assert build.error.startswith(f"zerverless.yaml:{row}:{column}: spec.functions")
+        assert words in build.error
+    repo.commit({"a/Dockerfile": Link("../b/Dockerfile")}, "a, too")
+    push(application)
+    now = live("/a")
+    assert now is not None, "a link took down what served"
+    assert now.number == 1
 
 
 def test_a_function_no_longer_declared_is_retired(
@@ -307,7 +341,6 @@ def test_a_commit_that_fails_is_left_until_it_changes_or_somebody_asks(
     for changes, reason in (
         ({"zerverless.yaml": None}, 'There is no "zerverless.yaml"'),
         ({"zerverless.yaml": Link("a/Dockerfile")}, "is a link"),
-        ({"zerverless.yaml": manifest("/gone")}, "gone"),
         ({"zerverless.yaml": "kind: Nonsense"}, "Nonsense"),
     ):
         sha = repo.commit(changes, "broken")
