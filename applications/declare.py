@@ -11,8 +11,11 @@ from applications.models import Application, Function
 def function(application: Application, path: str) -> Function:
     """Ensure the application owns the function at `path`, with its earlier history.
 
-    Raises UserError where another application of the namespace has claimed the path.
+    Raises UserError where another application of the namespace has claimed the path, or
+    this one was removed meanwhile.
     """
+    if not Application.objects.present().filter(pk=application.pk).exists():
+        raise UserError("The application was removed.", "application:removed")
     mine = Function.objects.filter(application=application, path=path).first()
     try:
         with transaction.atomic():

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
+from django.db.models import Exists, OuterRef, Q
 from django.urls import reverse
 from django.utils import timezone
 
@@ -226,7 +227,11 @@ class Function(models.Model):
 
 
 class SyncQuerySet(WorkQuerySet):
-    """What every kind of work can do; a class of its own gives its rows their type."""
+    """What every kind of work can do, and that a removed application needs none."""
+
+    def unwanted(self) -> Q:
+        removed = Application.objects.filter(removed_at__isnull=False)
+        return Q(Exists(removed.filter(pk=OuterRef("application_id"))))
 
 
 class Sync(Work):

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from django.db import DatabaseError, OperationalError, connection, models
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
 
 from applications.errors import GitUnavailable, PlatformError, UserError
@@ -26,6 +26,8 @@ from applications.errors import GitUnavailable, PlatformError, UserError
 LEASE = timedelta(seconds=30)
 HEARTBEAT_SECONDS = 5.0
 MAX_ATTEMPTS = 3
+# Of a row that ended for no other reason that was recorded.
+GONE = "What this was for is gone: its application or function was removed."
 
 log = logging.getLogger(__name__)
 
@@ -61,13 +63,22 @@ class WorkQuerySet(models.QuerySet[Any]):
         over = Q(lease_until=None) | Q(lease_until__lte=timezone.now())
         return self.filter(over, state=State.QUEUED)
 
+    def unwanted(self) -> Q:
+        """Which rows nobody wants any more: they end, and no worker takes them up.
+
+        Conditions on the row alone or on subqueries; a join would make the claim two
+        steps, and two workers could win it.
+        """
+        return Q(pk__in=[])
+
     def claim(self, pk: int, **also: Any) -> str | None:
-        """Take the queued row `pk`; its lease token, or None if another was first."""
+        """Take the queued row `pk`; its lease token, or None if another was first, or
+        nobody wants it any more."""
         now = timezone.now()
         token = secrets.token_hex(8)
         taken = (
             self.waiting()
-            .filter(pk=pk)
+            .filter(~self.unwanted(), pk=pk)
             .update(
                 state=State.RUNNING,
                 attempt=F("attempt") + 1,
@@ -84,9 +95,13 @@ class WorkQuerySet(models.QuerySet[Any]):
         return bool(self._held(pk, token).update(lease_until=timezone.now() + LEASE))
 
     def finish(self, pk: int, token: str, state: State, **fields: Any) -> bool:
-        """Write the result if the lease is still ours; a late writer is discarded."""
+        """Write the result if the lease is still ours; a late writer is discarded, and
+        so is the success of what nobody wants any more."""
+        held = self._held(pk, token)
+        if state == State.SUCCEEDED:
+            held = held.filter(~self.unwanted())
         return bool(
-            self._held(pk, token).update(
+            held.update(
                 state=state,
                 lease_token="",
                 lease_until=None,
@@ -96,19 +111,36 @@ class WorkQuerySet(models.QuerySet[Any]):
         )
 
     def release(self, pk: int, token: str, pause: float = 0) -> bool:
-        """Put a claimed row back in line, for another attempt after `pause` seconds.
+        """Put a claimed row back in line, for another attempt after `pause` seconds; end
+        one that nobody wants any more.
 
         Nobody claims a queued row before its `lease_until`.
         """
+        held = self._held(pk, token)
+        if held.end_unwanted():
+            return False
         until = timezone.now() + timedelta(seconds=pause) if pause else None
-        return bool(
-            self._held(pk, token).update(
-                state=State.QUEUED, lease_token="", lease_until=until
-            )
+        return bool(held.update(state=State.QUEUED, lease_token="", lease_until=until))
+
+    def end_unwanted(self) -> int:
+        """End those of these rows that nobody wants; how many there were."""
+        said = Case(
+            When(error="", then=Value(GONE)),
+            default=F("error"),
+            output_field=models.TextField(),
+        )
+        return self.filter(self.unwanted()).update(
+            state=State.CANCELLED,
+            lease_token="",
+            lease_until=None,
+            finished_at=timezone.now(),
+            error=said,
         )
 
     def reap(self) -> tuple[list[int], list[int]]:
         """Ensure no row stays running without a worker: (queued again, given up)."""
+        self.filter(state=State.QUEUED).end_unwanted()
+        self.expired().end_unwanted()
         requeued, lost = [], []
         for row in self.expired():
             if row.attempt >= MAX_ATTEMPTS:

@@ -10,7 +10,17 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import (
+    Case,
+    Count,
+    F,
+    Max,
+    OuterRef,
+    Q,
+    Subquery,
+    Value,
+    When,
+)
 from django.utils import timezone
 
 from applications.errors import (
@@ -23,14 +33,14 @@ from applications.models import Function, Revision, Sync
 from applications.redact import redact
 from applications.repository import Snapshot
 from applications.spec import FunctionSpec, unused
-from applications.work import MAX_ATTEMPTS, Lease, State, attempt
+from applications.work import GONE, MAX_ATTEMPTS, Lease, State, attempt
 from builds import engine, images, make, reuse
 from builds.engine import BuiltImage, ImageInfo
 from builds.errors import BuildCancelled, BuildError, InputMissing
 from builds.lines import clean
 from builds.log import Writer, writing
 from builds.make import Watch
-from builds.models import Build
+from builds.models import Build, BuildQuerySet
 
 # What decides whether an image goes live: raises BuildError or BuildCancelled if not.
 # It belongs to `runtime`, which is not known here: the pipeline passes it in.
@@ -79,7 +89,7 @@ def _blob_or_none(snapshot: Snapshot, path: str) -> str | None:
 def request(
     function: Function, revision: Revision, sync: Sync, spec: FunctionSpec, key: str
 ) -> Build:
-    """Ensure there is a build of the function for this sync; older queued ones end.
+    """Ensure there is a build of the function for this sync; those of older ones end.
 
     An image made from the same inputs that is still there is reused: at once, or when
     its turn comes where it has to be tried before it goes live.
@@ -152,11 +162,13 @@ def _wants_out(build: Build) -> bool:
 
 
 def _supersede(newer: Build) -> None:
-    """Queued builds of earlier commits are pointless now; running ones are let be."""
-    older = newer.function.builds.filter(state=State.QUEUED, order__lt=newer.order)
-    older.update(
-        state=State.CANCELLED,
-        finished_at=timezone.now(),
+    """End the builds of earlier commits: a fix does not wait for what it mends.
+
+    Also one of the same inputs: it may hang in its trial, and what BuildKit has done
+    for it is in its cache.
+    """
+    _stop(
+        newer.function.builds.filter(order__lt=newer.order),
         error_code="build:superseded",
         error=f"A newer commit, {newer.revision.short_sha}, came first.",
     )
@@ -169,18 +181,28 @@ def await_end(build_pk: int, sync: Sync) -> None:
 
 def cancel(build_pk: int, by: str) -> bool:
     """Cancel a queued build at once, ask a running one to stop; False if neither."""
+    build = Build.objects.filter(pk=build_pk)
+    words = {"error_code": BuildCancelled.code, "error": f"Cancelled by {by}."}
+    return _stop(build, cancelled_by=by, **words) or build.active().exists()
+
+
+def _stop(builds: BuildQuerySet, **why: str) -> bool:
+    """End what waits and ask what runs to stop; whether there was any.
+
+    The reason is written now: whoever ends a running one, even after its worker was
+    killed, finds it. One statement, because meanwhile a row may be claimed or released.
+    """
     now = timezone.now()
-    queued = Build.objects.filter(pk=build_pk, state=State.QUEUED)
-    if queued.update(
-        state=State.CANCELLED,
-        finished_at=now,
-        cancelled_by=by,
-        error_code=BuildCancelled.code,
-        error=f"Cancelled by {by}.",
-    ):
-        return True
-    running = Build.objects.filter(pk=build_pk, state=State.RUNNING)
-    return bool(running.update(cancel_requested_at=now, cancelled_by=by))
+    waits = Q(state=State.QUEUED)
+    stopped = builds.active().filter(cancel_requested_at__isnull=True)
+    return bool(
+        stopped.update(
+            cancel_requested_at=now,
+            state=Case(When(waits, then=Value(State.CANCELLED)), default=F("state")),
+            finished_at=Case(When(waits, then=Value(now)), default=F("finished_at")),
+            **why,
+        )
+    )
 
 
 def run_next(trial: Trial | None = None) -> Build | None:
@@ -204,14 +226,34 @@ def _claim() -> tuple[int, str] | None:
 
 
 def _waiting() -> Iterator[int]:
-    """Queued builds, oldest first; one that just failed by our fault waits a little."""
+    """Queued builds in the order of their turns: applications take turns.
+
+    First those of applications with the fewest running, then of the one that has waited
+    longest since its last build began, oldest first: one push of many functions does
+    not hold up everybody else's. One that just failed by our fault waits a little.
+    """
     now = timezone.now()
     ready = Q(attempt=0) | Q(started_at__isnull=True)
     for tries in range(1, MAX_ATTEMPTS):
         pause = timedelta(seconds=RETRY_AFTER * tries)
         ready |= Q(attempt=tries, started_at__lt=now - pause)
-    queued = Build.objects.filter(ready, state=State.QUEUED)
-    yield from queued.order_by("queued_at", "pk").values_list("pk", flat=True)
+    queued = Build.objects.filter(ready, state=State.QUEUED).annotate(
+        beside=_of_application(Count("pk", filter=Q(state=State.RUNNING))),
+        last=_of_application(Max("started_at")),
+    )
+    turns = queued.order_by(
+        "beside", F("last").asc(nulls_first=True), "queued_at", "pk"
+    )
+    yield from turns.values_list("pk", flat=True)
+
+
+def _of_application(figure: Count | Max) -> Subquery:
+    """A figure of all builds of a build's application."""
+    application = OuterRef("function__application")
+    builds = Build.objects.filter(function__application=application).order_by()
+    return Subquery(
+        builds.values("function__application").annotate(figure=figure).values("figure")
+    )
 
 
 def run(build_pk: int, token: str, trial: Trial | None = None) -> Build:
@@ -279,17 +321,7 @@ def _explained(build: Build, lease: Lease, log: Writer) -> Iterator[None]:
     try:
         yield
     except BuildCancelled:
-        if lease.lost.is_set():
-            log.add("Another worker has taken this build over.")
-            return
-        by = Build.objects.values_list("cancelled_by", flat=True).get(pk=build.pk)
-        log.add(f"Cancelled by {by}.")
-        lease.finish(
-            State.CANCELLED,
-            image_tag="",
-            error_code=BuildCancelled.code,
-            error=f"Cancelled by {by}.",
-        )
+        log.add(_end_cancelled(build, lease))
     except BuildError as error:
         log.add(error.message)
         lease.finish(
@@ -305,12 +337,26 @@ def _explained(build: Build, lease: Lease, log: Writer) -> Iterator[None]:
         raise
 
 
+def _end_cancelled(build: Build, lease: Lease) -> str:
+    """End a build that was asked to stop, for the reason its row gives.
+
+    The tag stays recorded: the daemon may have set it at the last moment, and cleanup
+    has to find it.
+    """
+    words = Build.objects.values_list("error_code", "error").get(pk=build.pk)
+    code, why = words[0] or BuildCancelled.code, words[1] or GONE
+    if lease.finish(State.CANCELLED, error_code=code, error=why):
+        return why
+    return "Another worker has taken this build over."
+
+
 def _fit(text: str) -> str:
     """A text that quotes a build, fit to be stored and shown."""
     return redact(clean(text))
 
 
 def _settle(build: Build, lease: Lease, image: BuiltImage) -> None:
+    """Record the image, unless the build is cancelled or another worker's by now."""
     kept = lease.finish(
         State.SUCCEEDED,
         image_id=image.id,
@@ -321,3 +367,4 @@ def _settle(build: Build, lease: Lease, image: BuiltImage) -> None:
     )
     if not kept:
         engine.remove(build.image_tag, image.id)
+        raise BuildCancelled("The build was cancelled.")

@@ -10,9 +10,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -20,7 +18,7 @@ from applications.errors import GitError
 from applications.repository import Entry, Snapshot
 from builds.dockerfile import frontend, without_frontend
 from builds.dockerignore import Ignore
-from builds.errors import BuildCancelled, BuildError
+from builds.errors import BuildError
 
 TEXT_MAX = 1 << 20  # a Dockerfile or .dockerignore larger than this is none
 IGNORE = ".dockerignore"
@@ -79,32 +77,24 @@ def survey(snapshot: Snapshot, context: str, file: str, limits: Limits) -> Conte
     return found
 
 
-@contextmanager
-def packed(
-    context: Context, when: int, stop: Callable[[], bool], *, builtin: bool = False
-) -> Iterator[BinaryIO]:
-    """The tar, in a file without a name that is gone however the block ends.
+def pack(context: Context, file: BinaryIO, when: int, *, builtin: bool = False) -> None:
+    """Write the tar.
 
     `when` is the files' time in Unix seconds: the commit's, because web servers derive
     ETag and Last-Modified from it. With `builtin` the Dockerfile's `# syntax=` is
-    neutralised. Raises BuildCancelled when `stop` says so.
+    neutralised.
     """
     text = context.dockerfile_text
     plain = without_frontend(text) if builtin else text
     body = plain.encode("utf-8", "surrogateescape")
-    with tempfile.TemporaryFile() as file:
-        # GNU format: names of any length and any bytes.
-        with tarfile.open(
-            fileobj=file, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8"
-        ) as tar:
-            for entry in context.entries:
-                if stop():
-                    raise BuildCancelled("The build was cancelled.")
-                if entry.path != context.dockerfile:
-                    _add(tar, context.snapshot, entry, when)
-            tar.addfile(_info(context.dockerfile, len(body), when), io.BytesIO(body))
-        file.seek(0)
-        yield file
+    # GNU format: names of any length and any bytes.
+    with tarfile.open(
+        fileobj=file, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8"
+    ) as tar:
+        for entry in context.entries:
+            if entry.path != context.dockerfile:
+                _add(tar, context.snapshot, entry, when)
+        tar.addfile(_info(context.dockerfile, len(body), when), io.BytesIO(body))
 
 
 def _entries(snapshot: Snapshot, path: str, limits: Limits) -> dict[str, Entry]:

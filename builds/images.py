@@ -194,9 +194,13 @@ def _still_there(build: Build) -> bool:
 
 
 def _forget_unfinished() -> int:
-    """Images of builds whose worker died between making and recording them."""
+    """Images of builds that ended, or whose worker died, between making an image and
+    recording it."""
     freed = 0
-    for build in Build.objects.filter(state=State.ERRORED).exclude(image_tag=""):
+    ended = Build.objects.filter(
+        state__in=[State.ERRORED, State.CANCELLED], image_id=""
+    )
+    for build in ended.exclude(image_tag=""):
         left = engine.image(build.image_tag)
         freed += engine.remove(build.image_tag, left.id) if left else 0
         Build.objects.filter(pk=build.pk).update(image_tag="")

@@ -5,24 +5,23 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 from django.conf import settings
 from django.utils import timezone
 
-from applications import repository
 from applications.models import Function
-from applications.repository import Snapshot
 from applications.spec import FunctionSpec
 from applications.work import Lease
-from builds import context, engine, images, vetting
+from builds import engine, images, vetting
 from builds.client import ImageRequest
-from builds.context import Context, Limits
-from builds.dockerfile import frontend
+from builds.context import Limits
 from builds.engine import BuiltImage
 from builds.errors import BuildCancelled, BuildEngineError, BuildError
 from builds.failure import FrontendUnavailable
 from builds.log import Writer
 from builds.models import Build
+from builds.prepare import Order, Prepared, prepared
 
 _ASK_EVERY = 0.7  # seconds between two looks for a cancellation
 
@@ -41,15 +40,19 @@ class Watch:
         self.disk: Path | None = None
         self.disk_is_full = False
 
+    @property
+    def left(self) -> float:
+        """Seconds until its time is over, at least one."""
+        return max(self.until - time.monotonic(), 1)
+
     def stop(self) -> bool:
         """Whether to stop now. Asked several times a second, it also writes the log."""
         self._log.tick()
         now = time.monotonic()
         if now - self._asked_at > _ASK_EVERY:
             self._asked_at = now
-            self._cancelled = Build.objects.filter(
-                pk=self._build_pk, cancel_requested_at__isnull=False
-            ).exists()
+            unwanted = Build.objects.filter(Build.objects.unwanted())
+            self._cancelled = unwanted.filter(pk=self._build_pk).exists()
             free = shutil.disk_usage(self.disk).free if self.disk else None
             self.disk_is_full = _too_little(free)
         return self._cancelled or self._lease.lost.is_set() or self.disk_is_full
@@ -62,24 +65,11 @@ def image(build: Build, watch: Watch, log: Writer) -> BuiltImage:
     user can fix, a PlatformError for what another attempt may.
     """
     _check_disk(watch)
-    application, sha = build.revision.application, build.revision.sha
-    # It is cached, unless the cache was lost since the commit was observed.
-    repository.fetch(application.repo_url, sha, application.branch)
-    spec = FunctionSpec.from_dict(build.spec)
-    with repository.open_snapshot(application.repo_url, sha) as snapshot:
-        wanted = _survey(snapshot, spec, log)
-        asked = frontend(wanted.dockerfile_text)
-        builtin = asked is not None and not asked.is_current
-        if asked and builtin:
-            log.add(
-                f"# syntax={asked.image}: only docker/dockerfile:1 or a version from "
-                "1.4 on is used. Using the frontend built into Docker instead."
-            )
-        try:
-            return _built(build, wanted, watch, log, builtin=builtin)
-        except FrontendUnavailable as error:
-            log.add(f"{error.message} Using the frontend built into Docker instead.")
-            return _built(build, wanted, watch, log, builtin=True)
+    try:
+        return _built(build, watch, log)
+    except FrontendUnavailable as error:
+        log.add(f"{error.message} Using the frontend built into Docker instead.")
+        return _built(build, watch, log, builtin=True)
 
 
 def new_tag(function: Function) -> str:
@@ -115,50 +105,46 @@ def _full(free: int) -> str:
     )
 
 
-def _survey(snapshot: Snapshot, spec: FunctionSpec, log: Writer) -> Context:
-    limits = Limits(
-        settings.ZERVERLESS_CONTEXT_MAX, settings.ZERVERLESS_CONTEXT_FILES_MAX
+def _order(build: Build, *, builtin: bool) -> Order:
+    """What has to be prepared for the build."""
+    revision = build.revision
+    spec = FunctionSpec.from_dict(build.spec)
+    committed = revision.committed_at or revision.observed_at
+    return Order(
+        url=revision.application.repo_url,
+        sha=revision.sha,
+        branch=revision.application.branch,
+        context=spec.context,
+        dockerfile=spec.dockerfile,
+        limits=Limits(
+            settings.ZERVERLESS_CONTEXT_MAX, settings.ZERVERLESS_CONTEXT_FILES_MAX
+        ),
+        when=int(committed.timestamp()),
+        builtin=builtin,
     )
-    log.add(f"==> Context {spec.context}")
-    found = context.survey(snapshot, spec.context, spec.dockerfile, limits)
+
+
+def _say(found: Prepared, log: Writer) -> None:
     left_out = f", {found.ignored:,} left out by .dockerignore" if found.ignored else ""
-    log.add(f"{len(found.entries):,} files, {found.size / 1e3:,.1f} kB{left_out}")
+    log.add(f"{found.files:,} files, {found.size / 1e3:,.1f} kB{left_out}")
+    if found.outdated:
+        log.add(
+            f"# syntax={found.outdated}: only docker/dockerfile:1 or a version from "
+            "1.4 on is used. Using the frontend built into Docker instead."
+        )
     for name in found.submodules:
         log.add(f"Submodule {name} is left out: submodules are not fetched.")
-    return found
 
 
 def _built(
-    build: Build, wanted: Context, watch: Watch, log: Writer, *, builtin: bool = False
+    build: Build, watch: Watch, log: Writer, *, builtin: bool = False
 ) -> BuiltImage:
-    application = build.function.application
-    own = vetting.own_repositories(application)
-    vetting.vet(
-        wanted.dockerfile_text,
-        build.spec["dockerfile"],
-        own,
-        watch.stop,
-        max(watch.until - time.monotonic(), 1),
-        builtin=builtin,
-    )
-    build.image_tag = new_tag(build.function)
-    # Recorded before it exists, so that a killed worker leaves nothing unknown.
-    Build.objects.filter(pk=build.pk).update(image_tag=build.image_tag)
-    order = ImageRequest(
-        tag=build.image_tag,
-        dockerfile=wanted.dockerfile,
-        target=build.spec["target"],
-        labels=images.labels_for(build),
-        seconds=settings.DOCKER_BUILD_TIMEOUT,
-        cache=vetting.cache_of(application),
-        own=own,
-    )
-    committed = build.revision.committed_at or build.revision.observed_at
-    when = int(committed.timestamp())
-    log.add("==> Build")
+    order = _order(build, builtin=builtin)
+    log.add(f"==> Context {order.context}")
     try:
-        with context.packed(wanted, when, watch.stop, builtin=builtin) as tar:
-            made = engine.build(order, tar, log.add, watch.stop)
+        with prepared(order, watch.stop, watch.until) as (found, tar):
+            _say(found, log)
+            made = _image_of(build, found, tar, watch, log)
     except BuildCancelled:
         if watch.disk_is_full and watch.disk:
             free = shutil.disk_usage(watch.disk).free
@@ -167,6 +153,35 @@ def _built(
     watch.disk, watch.disk_is_full = None, False  # what comes after fills none
     _check(build.image_tag, made)
     return made
+
+
+def _image_of(
+    build: Build, found: Prepared, tar: BinaryIO, watch: Watch, log: Writer
+) -> BuiltImage:
+    application = build.function.application
+    own = vetting.own_repositories(application)
+    vetting.vet(
+        found.text,
+        build.spec["dockerfile"],
+        own,
+        watch.stop,
+        watch.left,
+        builtin=found.builtin,
+    )
+    build.image_tag = new_tag(build.function)
+    # Recorded before it exists, so that a killed worker leaves nothing unknown.
+    Build.objects.filter(pk=build.pk).update(image_tag=build.image_tag)
+    order = ImageRequest(
+        tag=build.image_tag,
+        dockerfile=found.dockerfile,
+        target=build.spec["target"],
+        labels=images.labels_for(build),
+        seconds=watch.left,
+        cache=vetting.cache_of(application),
+        own=own,
+    )
+    log.add("==> Build")
+    return engine.build(order, tar, log.add, watch.stop)
 
 
 def _check(tag: str, made: BuiltImage) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.db import models
+from django.db.models import Exists, OuterRef, Q
 from django.urls import reverse
 from django.utils import timezone
 
@@ -14,6 +15,12 @@ from applications.work import State, Work, WorkQuerySet
 
 class BuildQuerySet(WorkQuerySet):
     """Builds in the words of the queue, the cache and the cleanup."""
+
+    def unwanted(self) -> Q:
+        """Cancelled, superseded, or of what is not there any more."""
+        gone = Q(retired_at__isnull=False) | Q(application__removed_at__isnull=False)
+        functions = Function.objects.filter(gone, pk=OuterRef("function_id"))
+        return Q(cancel_requested_at__isnull=False) | Q(Exists(functions))
 
     def with_image(self) -> BuildQuerySet:
         """Succeeded builds whose image has not been pruned."""

@@ -53,15 +53,17 @@ def run(
     on_line: Callable[[str], None],
     stop: Callable[[], bool],
     seconds: float,
+    keep_open: Sequence[int] = (),
 ) -> int:
     """The command's exit code, after `on_line` had every line it printed.
 
     `stdin` must be a real file, read from its beginning; `stop` is asked about every
-    TICK. A command that cannot be started ends with 126 or 127, as in a shell. Raises
-    Stopped or TimedOut once the command and its children are gone.
+    TICK. `keep_open` are descriptors above 9 that the command inherits. A command that
+    cannot be started ends with 126 or 127, as in a shell. Raises Stopped or TimedOut
+    once the command and its children are gone.
     """
     deadline = time.monotonic() + seconds
-    with _started(argv, env, stdin) as child:
+    with _started(argv, env, stdin, keep_open) as child:
         for data in _output(child, stop, deadline):
             for line in data:
                 on_line(line)
@@ -73,7 +75,10 @@ def run(
 
 @contextmanager
 def _started(
-    argv: Sequence[str], env: Mapping[str, str], stdin: BinaryIO
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    stdin: BinaryIO,
+    keep_open: Sequence[int],
 ) -> Iterator[subprocess.Popen[bytes]]:
     file = stdin.fileno()
     child = subprocess.Popen(
@@ -82,7 +87,7 @@ def _started(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        pass_fds=(file,),
+        pass_fds=(file, *keep_open),
         start_new_session=True,
     )
     try:

@@ -73,6 +73,8 @@ def activate(build: Build) -> Deployment | None:
     function = Function.objects.select_for_update().get(pk=build.function_id)
     if build.state != State.SUCCEEDED or function.retired_at is not None:
         return None
+    if function.application.removed_at is not None:
+        return None  # a sync of it was running when it was removed
     live = function.deployments.live().select_related("build").first()
     if live and (live.build.order, live.build_id) >= (build.order, build.pk):
         return live if live.build_id == build.pk else None

@@ -58,6 +58,20 @@ def test_a_lapsed_lease_puts_the_row_back_in_line(sync: Sync) -> None:
     assert sync.state == State.QUEUED
 
 
+def test_a_sync_of_a_removed_application_ends(sync: Sync) -> None:
+    """Threats 96 and 125: neither its first nor its second attempt is made."""
+    token = take(sync)
+    Application.objects.update(removed_at=timezone.now())
+    assert not Sync.objects.release(sync.pk, token)
+    sync.refresh_from_db()
+    assert sync.state == State.CANCELLED
+    other = Sync.objects.create(application=sync.application, trigger="poll")
+    assert Sync.objects.claim(other.pk) is None
+    assert Sync.objects.reap() == ([], [])
+    other.refresh_from_db()
+    assert (other.state, other.error != "") == (State.CANCELLED, True)
+
+
 def test_a_live_lease_is_left_alone(sync: Sync) -> None:
     take(sync)
     assert Sync.objects.reap() == ([], [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from applications.errors import GitError
 from applications.repository import Snapshot
 from builds import context
 from builds.context import OUTSIDE, Limits
-from builds.errors import BuildCancelled, BuildError
+from builds.errors import BuildError
 from tests.fixtures.git import Executable, Link, Repository, Submodule
 
 LIMITS = Limits(1 << 20, 1000)
@@ -39,11 +40,15 @@ def pack(
 ) -> dict[str, tarfile.TarInfo]:
     with opened(make_repo, files) as snapshot:
         found = context.survey(snapshot, root, file, limits)
-        with (
-            context.packed(found, 1_000_000_000, lambda: False) as tar,
-            tarfile.open(fileobj=tar) as members,
-        ):
+        with tarfile.open(fileobj=tar_of(found, 1_000_000_000)) as members:
             return {info.name: info for info in members}
+
+
+def tar_of(found: context.Context, when: int = 0) -> io.BytesIO:
+    tar = io.BytesIO()
+    context.pack(found, tar, when)
+    tar.seek(0)
+    return tar
 
 
 def test_files_keep_their_kind_and_mode(make_repo: Make) -> None:
@@ -151,25 +156,8 @@ def test_the_same_commit_gives_the_same_bytes(make_repo: Make) -> None:
         tars = []
         for _ in range(2):
             found = context.survey(snapshot, ".", "Dockerfile", LIMITS)
-            with context.packed(found, 5, lambda: False) as tar:
-                tars.append(tar.read())
+            tars.append(tar_of(found, 5).read())
     assert tars[0] == tars[1]
-
-
-def test_packing_stops_when_told_and_leaves_no_file(
-    make_repo: Make, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Threat 42."""
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    with opened(make_repo, {"Dockerfile": FROM, "a": "1"}) as snapshot:
-        found = context.survey(snapshot, ".", "Dockerfile", LIMITS)
-        monkeypatch.setattr("tempfile.tempdir", str(scratch))
-        with context.packed(found, 0, lambda: False):
-            assert list(scratch.iterdir()) == []
-        with pytest.raises(BuildCancelled), context.packed(found, 0, lambda: True):
-            pass
-    assert list(scratch.iterdir()) == []
 
 
 def test_a_foreign_frontend_is_refused_at_its_line(make_repo: Make) -> None:
@@ -182,10 +170,7 @@ def test_a_dockerfile_that_is_not_utf8_arrives_byte_for_byte(make_repo: Make) ->
     latin = b"# syntax=docker/dockerfile:1\n# caf\xe9\nFROM busybox\n"
     with opened(make_repo, {"Dockerfile": latin}) as snapshot:
         found = context.survey(snapshot, ".", "Dockerfile", LIMITS)
-        with (
-            context.packed(found, 0, lambda: False) as tar,
-            tarfile.open(fileobj=tar) as members,
-        ):
+        with tarfile.open(fileobj=tar_of(found)) as members:
             content = members.extractfile("Dockerfile")
             assert content is not None
             assert content.read() == latin

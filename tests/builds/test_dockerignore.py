@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builds import client
+from builds import client, dockerignore
 from builds.dockerignore import PATTERNS_MAX, Ignore
 from builds.errors import BuildError
 
@@ -101,6 +101,36 @@ def test_no_pattern_takes_exponential_time(pattern: str) -> None:
     for number in range(100):
         ignore.excludes(f"{path}{number}")
     assert time.perf_counter() - started < 2
+
+
+BOMBS = {
+    "one long pattern": "**/" * 150_000 + "*" * 450_000,
+    "hundreds of long ones": ("**/" * 100 + "*a" * 80 + "\n") * 400,
+    "classes": "[^a-z]" * 20_000,
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_megabyte_of_patterns_is_work_that_is_bounded(name: str) -> None:
+    """Threats 41 and 125: it was 4 GB and minutes."""
+    started = time.process_time()
+    ignore = Ignore(BOMBS[name])
+    for number in range(50):
+        ignore.excludes(f"{'a' * 30}/{'b' * 20}/name{number:02}.txt")
+    assert time.process_time() - started < 20
+
+
+def test_too_much_work_names_the_pattern_that_takes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Threat 125."""
+    monkeypatch.setattr(dockerignore, "WORK_MAX", 100_000)
+    ignore = Ignore("x\n" + "**/*a" * 2000 + "\n*.md\n")
+    paths = (f"{'a' * 300}/{number}" for number in range(100_000))
+    with pytest.raises(BuildError, match=r"^\.dockerignore:2: .*too long") as caught:
+        any(map(ignore.excludes, paths))
+    assert caught.value.code == "build:dockerignore"
+    assert len(caught.value.message) < 500
 
 
 def test_ten_stars_take_microseconds() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from applications import repository
-from applications.models import Sync
+from applications.models import Application, Function, Sync
 from applications.spec import FunctionSpec
 from applications.work import State
 from builds import build as work
@@ -95,12 +97,43 @@ class TestRequest:
         assert newer.revision.short_sha in older.error
         assert other.state == newer.state == State.QUEUED
 
-    def test_a_running_build_is_let_be(self, project: Project) -> None:
-        running = project.request(good())
-        Build.objects.claim(running.pk, slot=0)
-        project.request(good())
-        running.refresh_from_db()
-        assert running.state == State.RUNNING
+    @pytest.mark.parametrize("newer_has", ["other files", "the same files"])
+    def test_a_running_build_of_an_older_commit_stops_for_the_newer(
+        self, project: Project, monkeypatch: pytest.MonkeyPatch, newer_has: str
+    ) -> None:
+        """Threat 128: with one slot a fix does not wait for what it mends."""
+        real, broken = engine.build, {"Dockerfile": SLEEPING, "x": secrets.token_hex(8)}
+        older, wanted = (
+            project.request(broken),
+            good() if newer_has == "other files" else broken,
+        )
+
+        def overtaken(*args: Any) -> engine.BuiltImage:
+            monkeypatch.setattr(engine, "build", real)
+            newer = project.request({**wanted, "README": "newer"}, "/api")
+            assert newer.state == State.QUEUED
+            return real(*args)
+
+        monkeypatch.setattr(engine, "build", overtaken)
+        ended = work.run_next()
+        assert ended == older
+        assert (ended.state, ended.error_code) == (State.CANCELLED, "build:superseded")
+        assert ended.duration is not None
+        assert ended.duration < timedelta(seconds=30)
+        newer = Build.objects.latest("pk")
+        assert newer.revision.short_sha in text(older)
+        assert [row[0] for row in iter(work._claim, None)] == [newer.pk]
+
+    def test_a_commit_that_cannot_begin_ends_the_builds_before_it_too(
+        self, project: Project
+    ) -> None:
+        """Threats 128 and 129."""
+        older = project.request(good())
+        sync = Sync.objects.create(application=project.application, trigger="manual")
+        spec = FunctionSpec.from_dict(older.spec)
+        work.refuse(older.function, older.revision, sync, spec, "No Dockerfile.")
+        older.refresh_from_db()
+        assert (older.state, older.error_code) == (State.CANCELLED, "build:superseded")
 
 
 class TestReuse:
@@ -162,6 +195,89 @@ class TestSlots:
         assert work.run_next() is None
         slots = Build.objects.filter(state=State.RUNNING).values_list("slot", flat=True)
         assert sorted(s for s in slots if s is not None) == [0, 1]
+
+
+class TestTurns:
+    def test_applications_take_turns(self, db: None, settings: Any) -> None:
+        """Threat 126: ten builds of one do not make another's wait for all ten."""
+        settings.ZERVERLESS_BUILD_CONCURRENCY = 1
+        many, one = make_application(), make_application(namespace="bob")
+        first = [make_build(application=many, path=f"/f{n}").pk for n in range(10)]
+        late = make_build(application=one).pk
+        later = make_build(application=one, path="/b").pk
+        order = []
+        while claimed := work._claim():
+            order.append(claimed[0])
+            Build.objects.finish(*claimed, State.FAILED)
+        assert order == [first[0], late, first[1], later, *first[2:]]
+
+    def test_a_second_slot_is_anothers_first(self, db: None, settings: Any) -> None:
+        """Threat 126."""
+        settings.ZERVERLESS_BUILD_CONCURRENCY = 2
+        many, one = make_application(), make_application(namespace="bob")
+        Build.objects.claim(make_build(application=one, path="/old").pk, slot=9)
+        Build.objects.update(state=State.FAILED)
+        first = [make_build(application=many, path=f"/f{n}").pk for n in range(3)]
+        late = make_build(application=one).pk
+        claimed = [work._claim(), work._claim(), work._claim()]
+        assert [c and c[0] for c in claimed] == [first[0], late, None]
+
+
+def _remove(build: Build) -> None:
+    Application.objects.update(removed_at=timezone.now())
+
+
+def _retire(build: Build) -> None:
+    Function.objects.update(retired_at=timezone.now())
+
+
+def _cancel(build: Build) -> None:
+    assert work.cancel(build.pk, "ada")
+
+
+ENDINGS = {"cancelled": _cancel, "removed": _remove, "retired": _retire}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+class TestNeverAgain:
+    """Threats 96 and 125: what nobody wants any more ends, whatever its worker does."""
+
+    def test_its_worker_was_killed(self, db: None, ending: str) -> None:
+        build = make_build()
+        Build.objects.claim(build.pk, slot=0)
+        ENDINGS[ending](build)
+        Build.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+        assert Build.objects.reap() == ([], [])
+        self.assert_ended(build)
+
+    def test_its_worker_failed(self, db: None, ending: str) -> None:
+        build = make_build()
+        token = Build.objects.claim(build.pk, slot=0)
+        assert token is not None
+        ENDINGS[ending](build)
+        assert not Build.objects.release(build.pk, token)
+        self.assert_ended(build)
+
+    def test_its_worker_succeeds_all_the_same(self, db: None, ending: str) -> None:
+        build = make_build()
+        token = Build.objects.claim(build.pk, slot=0)
+        assert token is not None
+        ENDINGS[ending](build)
+        assert not Build.objects.finish(build.pk, token, State.SUCCEEDED)
+
+    def test_it_waits(self, db: None, ending: str) -> None:
+        build = make_build()
+        ENDINGS[ending](build)
+        assert work._claim() is None
+        Build.objects.reap()
+        self.assert_ended(build)
+
+    def assert_ended(self, build: Build) -> None:
+        build.refresh_from_db()
+        assert (build.state, build.lease_until) == (State.CANCELLED, None)
+        assert build.finished_at is not None
+        assert build.error
+        assert work._claim() is None
 
 
 class TestCancel:
