@@ -111,8 +111,8 @@ class WorkQuerySet(models.QuerySet[Any]):
         )
 
     def release(self, pk: int, token: str, pause: float = 0) -> bool:
-        """Put a claimed row back in line, for another attempt after `pause` seconds; end
-        one that nobody wants any more.
+        """Put a claimed row back in line, for another attempt after `pause` seconds;
+        one that nobody wants any more ends.
 
         Nobody claims a queued row before its `lease_until`.
         """

@@ -152,7 +152,7 @@ _KINDS = {"build": BuildError, "git": GitError, "unavailable": GitUnavailable}
 
 
 def _error(told: dict[str, str]) -> ZerverlessError:
-    kind = _KINDS.get(told["kind"], BuildEngineError)
+    kind: type[ZerverlessError] = _KINDS.get(told["kind"], BuildEngineError)
     error = kind(told["message"], told["code"])
     if isinstance(error, BuildError):
         error.step = told["step"]

@@ -10,17 +10,23 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from applications import git_address
 from applications.errors import ZerverlessError
-from applications.work import Cluster
+from applications.models import Sync
+from applications.work import Cluster, State, WorkQuerySet
 from builds import engine as build_engine
+from builds.models import Build
 from runtime import engine as container_engine
 from runtime.sandboxes import PROGRAM
 from zerverless_site import clusters
 
 BEAT_MAX = timedelta(seconds=60)
+# What waits longer than this is held up. A build waits for others, a sync does not.
+SYNC_WAITS_MAX = timedelta(minutes=2)
+BUILD_WAITS_MAX = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Check:
 def report() -> list[Check]:
     """Every check, in the order a person would mend them."""
     checks: list[Callable[[], Check]] = [database, disk, git, docker, buildkit, door]
-    return [check() for check in checks] + workers()
+    return [check() for check in checks] + workers() + lines()
 
 
 def database() -> Check:
@@ -120,3 +126,39 @@ def _worker(name: str) -> Check:
         return Check(label, False, "never seen", hint)
     age = timezone.now() - cluster.beat_at
     return Check(label, age < BEAT_MAX, f"worked {age.seconds} s ago", hint)
+
+
+def lines() -> list[Check]:
+    """The oldest work that waits in each line, and what runs meanwhile."""
+    syncs = Sync.objects.select_related("application")
+    builds = Build.objects.select_related("function")
+    return [
+        _line("waiting syncs", syncs, SYNC_WAITS_MAX),
+        _line("waiting builds", builds, BUILD_WAITS_MAX),
+    ]
+
+
+def _line(name: str, rows: WorkQuerySet, most: timedelta) -> Check:
+    try:
+        # A row that was tried before waits since then.
+        since = Coalesce("started_at", "queued_at")
+        waiting = rows.waiting().annotate(since=since).order_by("since")
+        oldest, many = waiting.first(), waiting.count()
+        running = rows.filter(state=State.RUNNING).order_by("started_at").first()
+    except DatabaseError as error:
+        return Check(name, False, str(error), "manage.py migrate")
+    if oldest is None:
+        return Check(name, True, "none")
+    age = timezone.now() - oldest.since
+    summary = f"{many}, the oldest for {_minutes(age)}: {oldest}"
+    if age < most:
+        return Check(name, True, summary)
+    hint = "Nothing runs: look at the workers."
+    if running is not None and running.duration is not None:
+        hint = f"Longest running, for {_minutes(running.duration)}: {running}."
+    return Check(name, False, summary, hint)
+
+
+def _minutes(time: timedelta) -> str:
+    seconds = int(time.total_seconds())
+    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"
