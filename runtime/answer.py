@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from runtime import cookies, strict_json
+from runtime import strict_json
 from runtime.bounds import Bounds
 from runtime.errors import FunctionFailed
 from runtime.http_request import HEADER_LINES_MAX, size_of
@@ -203,7 +203,7 @@ def _checked(headers: Headers, bounds: Bounds) -> Headers:
     kept = []
     for name, value in headers:
         if not _is_dropped(_name(name)):
-            passed = _passed(name.lower(), _value(name, value), bounds)
+            passed = bounds.passed(name.lower(), _value(name, value))
             kept += [] if passed is None else [(name.lower(), passed)]
     if len(kept) > HEADER_LINES_MAX:
         raise _bad(f"it has over {HEADER_LINES_MAX} headers")
@@ -235,13 +235,6 @@ def _value(name: str, value: str) -> str:
 
 def _is_dropped(name: str) -> bool:
     return name in DROPPED or name.startswith(DROPPED_PREFIXES)
-
-
-def _passed(name: str, value: str, bounds: Bounds) -> str | None:
-    """A header's value as it is sent; None where it is not."""
-    if name == "set-cookie":
-        return cookies.settable(value, bounds.cookies_below)
-    return value
 
 
 def _all(headers: Headers, wanted: str) -> list[str]:

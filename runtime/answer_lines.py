@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runtime import cookies
 from runtime.answer import DROPPED, DROPPED_PREFIXES
 from runtime.bounds import NOSNIFF, SANDBOX, Bounds
 from runtime.errors import FunctionFailed
@@ -19,12 +18,14 @@ from runtime.http_request import HEADER_LINES_MAX, RawHeaders, size_of
 # With ours they still fit into the 64 KiB that proxies can be told to take.
 HEADERS_MAX = 48 * 1024
 _DROPPED = frozenset(name.encode() for name in DROPPED)
+_COOKIE, _CHALLENGE = b"set-cookie", b"www-authenticate"
 _SNIFFING = b"x-content-type-options"
 _READ = (
     b"content-type",
     b"content-length",
     b"transfer-encoding",
-    b"set-cookie",
+    _COOKIE,
+    _CHALLENGE,
     _SNIFFING,
 )
 _PREFIXES = tuple(prefix.encode() for prefix in DROPPED_PREFIXES)
@@ -82,14 +83,14 @@ def _length(seen: Seen) -> int | None:
 def _bounded(seen: Seen, bounds: Bounds, status: int, method: str) -> list[bytes]:
     """The lines that depend on whose host it is; raises FunctionFailed."""
     kinds = [kind.decode("latin-1").strip(" \t") for kind in seen[b"content-type"]]
-    found = (
-        cookies.settable(value.decode("latin-1"), bounds.cookies_below)
-        for value in seen[b"set-cookie"]
-    )
-    passed = [cookie for cookie in found if cookie is not None]
-    if refusal := bounds.refusal(kinds, passed):
+    passed = {name: _passed(name, seen[name], bounds) for name in (_COOKIE, _CHALLENGE)}
+    if refusal := bounds.refusal(kinds, passed[_COOKIE]):
         raise FunctionFailed(f"The function's answer cannot be used: {refusal}.")
-    lines = [b"set-cookie: %b\r\n" % cookie.encode("latin-1") for cookie in passed]
+    lines = [
+        b"%b: %b\r\n" % (name, value.encode("latin-1"))
+        for name, values in passed.items()
+        for value in values
+    ]
     lines += (b"content-type: %b\r\n" % kind for kind in seen[b"content-type"])
     if bounds.is_sandboxed or not seen[_SNIFFING]:
         lines.append(_NOSNIFF)
@@ -109,3 +110,8 @@ def _check_size(raw: RawHeaders) -> None:
         raise FunctionFailed(
             f"The function's answer has over {HEADER_LINES_MAX} headers."
         )
+
+
+def _passed(name: bytes, values: list[bytes], bounds: Bounds) -> list[str]:
+    found = (bounds.passed(name.decode(), value.decode("latin-1")) for value in values)
+    return [value for value in found if value is not None]

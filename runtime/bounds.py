@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from runtime import cookies, media_type
+from runtime import challenges, cookies, media_type
 from runtime.route import Route
 
 # Takes the origin away from the page, and with it the dashboard's: functions are
@@ -24,10 +24,12 @@ _MERGED = frozenset({206, 304})
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """`cookies_below`: a path, or None for anywhere on a host of the function's own."""
+    """`below`: the function's path on a host that namespaces share, None on one of its
+    own. `path` is that of the request."""
 
-    cookies_below: str | None
+    below: str | None
     is_sandboxed: bool
+    path: str = ""
 
     def refusal(self, kinds: list[str], set_cookies: list[str]) -> str:
         """Why an answer cannot be passed on, or an empty string."""
@@ -39,7 +41,15 @@ class Bounds:
                     f"its Content-Type {kinds[0][:60]!a} is not one media type, "
                     "such as text/html; charset=utf-8"
                 )
-        return cookies.problem_of(set_cookies) if self.cookies_below else ""
+        return cookies.problem_of(set_cookies) if self.below else ""
+
+    def passed(self, name: str, value: str) -> str | None:
+        """A header's value as it is sent; None where it is not."""
+        if name == "set-cookie":
+            return cookies.settable(value, self.below)
+        if name == "www-authenticate" and self.below:
+            return challenges.own(value, self.below, self.path)
+        return value
 
     def confines(self, kinds: list[str], status: int, method: str) -> bool:
         """Whether an answer gets the sandbox policy."""
@@ -55,12 +65,13 @@ def prefix_of(route: Route, *, own_host: bool = False) -> str:
     return path if own_host else f"/{route.namespace}{path}"
 
 
-def bounds_of(route: Route, *, own_host: bool = False) -> Bounds:
-    """What holds for the answers of a function, on its namespace's own host or not."""
+def bounds_of(route: Route, path: str, *, own_host: bool = False) -> Bounds:
+    """What holds for a function's answer to a request for this path."""
     if own_host:
         return Bounds(None, is_sandboxed=False)
     is_apart = bool(settings.ZERVERLESS_FUNCTIONS_HOST)
     return Bounds(
         prefix_of(route),
         is_sandboxed=settings.ZERVERLESS_FUNCTIONS_SANDBOX and not is_apart,
+        path=path,
     )

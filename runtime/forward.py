@@ -70,7 +70,7 @@ class Place:
             ("/" + "/".join(below)).encode("ascii"),
             f"x-forwarded-prefix: {prefix}\r\n".encode() if prefix else b"",
             *_identity(route),
-            AnswerLines(bounds_of(route, own_host=own_host)),
+            AnswerLines(bounds_of(route, target.raw_path, own_host=own_host)),
         )
 
     @classmethod

@@ -23,7 +23,7 @@ def for_answer(
     route: Route, request: Request, answer: Answer, queue_ms: float
 ) -> Headers:
     """All headers of a function's own answer. `queue_ms`: before it was started."""
-    bounds = bounds_of(route, own_host=request.own_host)
+    bounds = bounds_of(route, request.raw_path, own_host=request.own_host)
     replaced = {"content-length"}
     if bounds.is_sandboxed or "x-content-type-options" not in dict(answer.headers):
         replaced.add("x-content-type-options")

@@ -164,7 +164,7 @@ def _run(
         outcome.stdout,
         route.config.response,
         route.config.content_type,
-        bounds_of(route, own_host=request.own_host),
+        bounds_of(route, request.raw_path, own_host=request.own_host),
     )
     return Answer(reply.status, reply.headers, reply.body, None, record)
 

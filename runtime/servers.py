@@ -41,9 +41,11 @@ class Servers:
         self.turnover = Turnover(self.instances, watch.use)
         self._starter: Starter | None = None
         self._places: dict[bytes | Named, Place | None] = {}
-        # Asked once: where no namespace has a host of its own, hosts do not matter.
+        # Asked once: settings are slow, and this is the way of every request. Where no
+        # namespace has a host of its own, hosts do not matter.
         self._minds_hosts = bool(hosts.own_suffix())
-        self._namespaces: dict[bytes, str | None] = {}
+        self._believes_proxies = bool(settings.ZERVERLESS_TRUSTED_PROXIES)
+        self._namespaces: dict[str, str | None] = {}
         self._placed: RouteTable | None = None
 
     def start(self) -> None:
@@ -97,13 +99,14 @@ class Servers:
 
     def _namespace(self, exchange: Exchange) -> str | None:
         """The one whose host name was asked for, if it was such a name."""
-        raw = exchange.raw_headers
-        if settings.ZERVERLESS_TRUSTED_PROXIES:
-            return hosts.role_of(asked_host(raw, exchange.peer)).namespace
-        host = next((value for name, value in raw if name == b"host"), b"")
-        if host in self._namespaces:
+        if self._believes_proxies:
+            asked = asked_host(exchange.raw_headers, exchange.peer)
+            return hosts.role_of(asked).namespace
+        host = http_request.first_raw(exchange.raw_headers, b"host")
+        try:
             return self._namespaces[host]
-        namespace = hosts.role_of(host.decode("latin-1")).namespace
+        except KeyError:
+            namespace = hosts.role_of(host).namespace
         if len(host) <= _PATH_MAX and len(self._namespaces) < _PLACES_MAX:
             self._namespaces[host] = namespace
         return namespace

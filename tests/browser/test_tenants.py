@@ -364,6 +364,7 @@ def test_a_namespaces_own_host_is_an_origin_of_its_own(site: Stack, tab: Page) -
     assert tab.evaluate(works) == ["b", 1, True]
     reach = "url => fetch(url).then(() => 'read', () => 'refused')"
     assert tab.evaluate(reach, f"{site.url}/-/") == "refused"
+    tab.evaluate("document.cookie = 'wide=2; domain=localhost; path=/'")
     for outside in ("127.0.0.1", "localhost", "mallory.localhost"):
         cookies = tab.context.cookies(site.url.replace("127.0.0.1", outside))
         assert "wide" not in {cookie["name"] for cookie in cookies}

@@ -156,16 +156,27 @@ def test_who_cannot_be_reached_is_told() -> None:
     assert "got no answer: it broke off: [Errno 111]" in checks.problem_of(ROOT, got)
 
 
-def test_it_is_asked_as_the_gateway_would_ask(settings: Any) -> None:
+@pytest.mark.parametrize(
+    ("functions_host", "host", "prefix"),
+    [
+        ("", "zv.example:8443", "/alice/api"),
+        ("fn.example", "fn.example:8443", "/alice/api"),
+        ("*.fn.example", "alice.fn.example:8443", "/api"),
+    ],
+)
+def test_it_is_asked_as_the_gateway_would_ask(
+    settings: Any, functions_host: str, host: str, prefix: str
+) -> None:
     settings.ZERVERLESS_BASE_URL = "https://zv.example:8443"
+    settings.ZERVERLESS_FUNCTIONS_HOST = functions_host
     server = Server(answer())
     ask(server, Check("POST", "/items?page=1"))
     first, *lines = server.asked.decode().split("\r\n")
     headers = dict(line.split(": ", 1) for line in lines if line)
     assert first == "POST /items?page=1 HTTP/1.1"
-    assert headers["host"] == headers["x-forwarded-host"] == "zv.example:8443"
+    assert headers["host"] == headers["x-forwarded-host"] == host
     assert headers["x-forwarded-proto"] == "https"
-    assert headers["x-forwarded-prefix"] == "/alice/api"
+    assert headers["x-forwarded-prefix"] == prefix
     assert headers["content-length"] == "0"
     assert len(headers["x-request-id"]) == 32
 

@@ -248,8 +248,9 @@ Secure-Session-Registration: (ES256);path="/x"|Sec-Session-Challenge: "x"
 X-Content-Type-Options: sniff""".replace(b"\n", b"|").split(b"|")
 
 KEPT = b"""Content-Type: text/plain|Location: /else|ETag: "x"|Cache-Control: no-store
-WWW-Authenticate: Basic|Refresh: 9|SourceMap: /x|Content-Security-Policy: img-src *
-Vary: a|Link: </x>; rel=preload|X-Any:  \t padded|X-Empty:|X-Latin: \xe9
+WWW-Authenticate: Bearer realm="a"|Refresh: 9|SourceMap: /x
+Content-Security-Policy: img-src *|Vary: a|Link: </x>; rel=preload
+X-Any:  \t padded|X-Empty:|X-Latin: \xe9
 Access-Control-Allow-Origin: *|Server-Timing: db;dur=1|Retry-After: 1
 Content-Encoding: br|X-Frame-Options: DENY""".replace(b"\n", b"|").split(b"|")
 
@@ -291,6 +292,12 @@ def test_cookies_live_below_their_function(front: Front) -> None:
     answer = answered(front, b"Set-Cookie: large=" + b"x" * 5000)
     assert (answer.status, answer.error) == (502, b"ZV502")
     assert b"its cookie 'large' is over 4 KiB" in answer.body
+
+
+def test_the_realm_of_a_password_is_the_functions_own(front: Front) -> None:
+    """Threat 136: or a browser would show it to whoever asks for the same realm."""
+    answer = answered(front, b'WWW-Authenticate: Basic realm="a"')
+    assert answer.all(b"www-authenticate") == [b'Basic realm="/alice/server a"']
 
 
 def test_what_is_added(front: Front) -> None:

@@ -1,11 +1,11 @@
-"""Cookies of functions: where they live on a host that namespaces share."""
+"""Cookies and passwords of functions, on a host that namespaces share."""
 
 from __future__ import annotations
 
 import pytest
 from django.conf import settings
 
-from runtime import cookies
+from runtime import challenges, cookies
 
 BELOW = "/alice/a"
 
@@ -80,3 +80,30 @@ def test_the_dashboards_cookies_have_the_prefix_that_no_function_gets() -> None:
     """Threat 63."""
     assert cookies.is_ours(settings.SESSION_COOKIE_NAME)
     assert cookies.is_ours(settings.CSRF_COOKIE_NAME)
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ('Basic realm="Team"', 'Basic realm="/alice/a Team"'),
+        ("basic REALM = Team", 'Basic realm="/alice/a Team"'),
+        ("Basic", 'Basic realm="/alice/a "'),
+        (
+            'Basic realm="a \\" b", charset="UTF-8"',
+            'Basic realm="/alice/a a \\" b", charset="UTF-8"',
+        ),
+        ('Bearer realm="x", Basic realm="y"', 'Basic realm="/alice/a x"'),
+        ('Basic realm="/mallory/b x"', 'Basic realm="/alice/a /mallory/b x"'),
+        ('Bearer realm="https://x.example/basic"', None),
+        ('Digest realm="x", nonce="y"', None),
+    ],
+)
+def test_a_realm_is_the_functions_own(asked: str, sent: str | None) -> None:
+    """Threat 136: what asks for no password that a browser keeps stays as it is."""
+    assert challenges.own(asked, BELOW, "/alice/a/x") == (sent or asked)
+
+
+def test_no_password_is_asked_for_in_the_root_directory() -> None:
+    """Threat 136: a browser would send it along with every request to the host."""
+    assert challenges.own('Basic realm="x"', "/alice", "/alice") is None
+    assert challenges.own('Basic realm="x"', "/alice", "/alice/") is not None

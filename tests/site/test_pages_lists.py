@@ -155,5 +155,14 @@ def test_the_address_of_a_function_is_the_functions_hosts(
 ) -> None:
     settings.ZERVERLESS_BASE_URL = "http://zv.example:8000"  # type: ignore[attr-defined]
     settings.ZERVERLESS_FUNCTIONS_HOST = "run.example"  # type: ignore[attr-defined]
-    page = dashboard.get(make_world().function.get_absolute_url()).content.decode()
+    address = make_world().function.get_absolute_url()
+    page = dashboard.get(address).content.decode()
     assert "curl http://run.example:8000/alice/api" in page
+    settings.ZERVERLESS_FUNCTIONS_HOST = "*.run.example"  # type: ignore[attr-defined]
+    page = dashboard.get(address).content.decode()
+    assert "curl http://alice.run.example:8000/api" in page
+    settings.ZERVERLESS_FUNCTIONS_HOST = ""  # type: ignore[attr-defined]
+    settings.ZERVERLESS_BASE_URL = "http://127.0.0.1:8000"  # type: ignore[attr-defined]
+    page = dashboard.get(address).content.decode()
+    assert "curl http://127.0.0.1:8000/alice/api" in page
+    assert 'href="http://alice.localhost:8000/api"' in page
