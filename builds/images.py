@@ -17,13 +17,12 @@ from django.utils.crypto import salted_hmac
 
 from applications.spec import FunctionSpec
 from applications.work import State
-from builds import engine
+from builds import engine, volumes
 from builds.engine import ImageInfo
 from builds.errors import BuildEngineError, BuildError
 from builds.models import Build
 
 ENV_MAX = 64 * 1024
-VOLUMES_MAX = 32
 NAME_MAX = 219  # with ":" and a version an image reference has at most 255 characters
 RANDOM_BYTES = 10  # of a tag: enough that nobody finds one by trying
 
@@ -157,10 +156,7 @@ def _size_problem(config: Mapping[str, Any]) -> str:
     env = sum(len(entry.encode()) for entry in config.get("Env") or ())
     if env > ENV_MAX:
         return f"ENV holds {env:,} bytes; at most {ENV_MAX:,} fit. Use a file instead."
-    volumes = len(config.get("Volumes") or ())
-    if volumes > VOLUMES_MAX:
-        return f"The image declares {volumes} volumes; at most {VOLUMES_MAX} can be."
-    return ""
+    return volumes.problem(config.get("Volumes") or ())
 
 
 def _platform_problem(image: ImageInfo, platform: tuple[str, str]) -> str:

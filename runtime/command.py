@@ -12,6 +12,7 @@ import shlex
 import struct
 from collections.abc import Callable
 
+from builds.volumes import clean
 from runtime import engine
 from runtime.errors import ContainerEngineError, ContainerRefused, ImageMissing
 from runtime.facts import File, Image
@@ -38,7 +39,9 @@ def problem(image: Image, helper: str) -> str:
     `helper` names a container that is made to look into, and never started.
     """
     try:
-        engine.create(helper, {"Image": image.id, "Cmd": ["none"], "Entrypoint": []})
+        covered = {"Tmpfs": dict.fromkeys(map(clean, image.volumes), "")}
+        config = {"Image": image.id, "Cmd": ["none"], "Entrypoint": []}
+        engine.create(helper, {**config, "HostConfig": covered})
         try:
             return examine(image, lambda path: engine.head_of(helper, path))
         finally:

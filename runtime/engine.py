@@ -26,6 +26,7 @@ from runtime import removal
 from runtime.engine_client import QUICK, client, our_errors
 from runtime.errors import (
     ContainerEngineError,
+    ContainerRefused,
 )
 from runtime.facts import Container, File, Image, State
 
@@ -148,6 +149,27 @@ def create(name: str, config: dict[str, Any]) -> None:
         if not isinstance(error.__cause__, docker.errors.APIError):
             removal.soon(remove, name)
         raise
+    try:
+        _check_mounts(name, config)
+    except (ContainerEngineError, ContainerRefused):
+        remove(name)
+        raise
+
+
+def _check_mounts(name: str, config: dict[str, Any]) -> None:
+    """Raise ContainerRefused unless the container has the mounts we gave it and no
+    other: one that an image brings along is a disk without a limit."""
+    with our_errors():
+        mounts = client(QUICK).inspect_container(name)["Mounts"] or []
+    host = config.get("HostConfig", {})
+    ours = {bind.split(":")[1] for bind in host.get("Binds", ())}
+    ours |= {mount["Target"] for mount in host.get("Mounts", ())}
+    others = sorted({str(mount["Destination"]) for mount in mounts} - ours)
+    if others:
+        raise ContainerRefused(
+            f"Docker would give it a volume on disk at {', '.join(others)[:300]}: "
+            "remove that VOLUME, or write its path as it is used."
+        )
 
 
 def stream(

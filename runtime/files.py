@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 
+from builds.volumes import clean
 from runtime import engine
 from runtime.errors import ImageMissing
 
@@ -21,7 +22,12 @@ def fill_volume(name: str, helper: str, image_id: str, files: dict[str, bytes]) 
     config = {
         "Image": image_id,
         "Cmd": ["none"],
-        "HostConfig": {"Binds": [f"{name}:{_PLACE}"], "NetworkMode": "none"},
+        "HostConfig": {
+            "Binds": [f"{name}:{_PLACE}"],
+            "NetworkMode": "none",
+            # Or what the image has at its volumes would be copied to disk.
+            "Tmpfs": dict.fromkeys(map(clean, engine.image(image_id).volumes), ""),
+        },
     }
     engine.create(helper, config)
     try:

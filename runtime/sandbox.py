@@ -6,10 +6,11 @@ is set here, because what is not set is the image's.
 
 from __future__ import annotations
 
-import posixpath
 import re
 from dataclasses import dataclass
 from typing import Any
+
+from builds import volumes as volumes_of
 
 MEBIBYTE = 1 << 20
 # Used where the image names no user. With a Dockerfile's own `USER`, root included, the
@@ -23,7 +24,6 @@ SHM_SIZE = 16 * MEBIBYTE
 _TMPFS = "rw,exec,nosuid,nodev,mode=1777"
 _TMP = f"{_TMPFS},size=32m,nr_inodes=2048"
 _VOLUME = f"{_TMPFS},size=8m,nr_inodes=512"
-VOLUMES_MAX = 16
 SPACE = "/tmp with 32 MiB, each VOLUME with 8 MiB"  # noqa: S108
 
 
@@ -39,14 +39,11 @@ def refusal(*, has_command: bool, workdir: str, volumes: tuple[str, ...]) -> str
     """Why an image cannot be run at all, or an empty string."""
     if not has_command:
         return "The image has neither CMD nor ENTRYPOINT: say what to run."
-    if _inside(workdir, "/proc", "/sys", "/dev"):
+    if volumes_of.is_below(workdir, "/proc", "/sys", "/dev"):
         # A working directory in /proc/self/fd has led out of containers before
         # (CVE-2024-21626).
         return f"The image's WORKDIR {workdir!r} is not allowed: use a directory."
-    if len(volumes) > VOLUMES_MAX:
-        return f"The image declares {len(volumes)} volumes; {VOLUMES_MAX} are allowed."
-    bad = next((volume for volume in volumes if _bad_volume(volume)), None)
-    return f"The image's VOLUME {bad!r} is not allowed." if bad is not None else ""
+    return volumes_of.problem(volumes, any_spelling=True)
 
 
 def container_config(
@@ -120,15 +117,6 @@ def _tmpfs(user: str, volumes: tuple[str, ...]) -> dict[str, str]:
     """
     numbers = re.fullmatch(r"([0-9]+)(?::([0-9]+))?", user)
     owner = f",uid={numbers[1]},gid={numbers[2] or 0}" if numbers else ""
-    mounts = dict.fromkeys(volumes, _VOLUME + owner)
+    # Covered is what has the same path; Docker compares after cleaning it.
+    mounts = dict.fromkeys(map(volumes_of.clean, volumes), _VOLUME + owner)
     return {**mounts, "/tmp": _TMP + owner}  # noqa: S108
-
-
-def _inside(path: str, *places: str) -> bool:
-    clean = posixpath.normpath("/" + path.lstrip("/"))
-    return any(clean == place or clean.startswith(place + "/") for place in places)
-
-
-def _bad_volume(path: str) -> bool:
-    root = posixpath.normpath(path) == "/"
-    return not path.startswith("/") or root or _inside(path, "/proc", "/sys", "/dev")

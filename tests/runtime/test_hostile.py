@@ -168,17 +168,37 @@ def test_nothing_is_left_for_the_next_request(runner: Runner) -> None:
 
 @pytest.mark.newer_engine
 def test_a_declared_volume_is_small_memory_and_no_volume(runner: Runner) -> None:
-    """Threat 59."""
+    """Threats 47 and 59: however it is written, and one below another."""
+    declared = (
+        '["/data", "/data/in", "/odd/", "/v/../up", "//two", "/x/./dot", "/link"]'
+    )
     writer = image_of(
-        "FROM busybox\n"
-        'VOLUME ["/data", "/odd/"]\n'
-        'CMD ["sh", "-c", "cp /bin/busybox /data && cp /bin/busybox /odd && '
-        "grep -E ' /(data|odd) ' /proc/mounts && dd if=/dev/zero of=/data/x bs=1M\"]\n"
+        f"FROM busybox\nRUN mkdir /real && ln -s /real /link\nVOLUME {declared}\n"
+        'CMD ["sh", "-c", "for d in /data /data/in /odd /up /two /x/dot /link; do '
+        "cp /bin/busybox $d || echo no $d >&2; done; "
+        "grep -vE ' (tmpfs|proc|sysfs|cgroup|devpts|mqueue|overlay) ' /proc/mounts "
+        "| grep -v ' ro' >&2; dd if=/dev/zero of=/data/x bs=1M\"]\n"
     )
     before = volumes()
     answer = runner.call(writer)
     assert answer.status == 502
     assert "No space left" in answer.record.stderr
+    assert "/dev/" not in answer.record.stderr
+    assert "no /" not in answer.record.stderr
+    assert runner.containers() == []
+    assert volumes_since(before, runner) == []
+
+
+@pytest.mark.newer_engine
+def test_a_volume_the_engine_makes_all_the_same_is_never_started(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threats 47 and 59: what counts is what the engine says after the creation."""
+    monkeypatch.setattr("builds.volumes.clean", lambda path: path)
+    image, before = image_of('FROM busybox\nVOLUME ["/v/../d0"]\nCMD true\n'), volumes()
+    answer = runner.call(image)
+    assert (answer.status, answer.error and answer.error.code) == (502, "ZV502")
+    assert "a volume on disk at /d0" in f"{answer.error} {answer.record.stderr}"
     assert runner.containers() == []
     assert volumes_since(before, runner) == []
 

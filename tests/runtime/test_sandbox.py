@@ -70,6 +70,13 @@ def test_declared_volumes_are_capped_memory_of_the_user(user: str, owner: str) -
     }
 
 
+def test_a_volume_is_covered_where_it_will_be_and_not_where_it_is_written() -> None:
+    """Threat 47: the engine compares clean paths, and made disks of the others."""
+    odd = ("/v/../d0", "/odd/", "//two", "/a/./b")
+    tmpfs = config(volumes=odd)["HostConfig"]["Tmpfs"]
+    assert sorted(tmpfs) == ["/a/b", "/d0", "/odd", "/tmp", "/two"]
+
+
 def test_only_a_body_opens_standard_input() -> None:
     assert config(reads_body=True)["StdinOnce"] is True
     assert config(reads_body=False)["OpenStdin"] is False
@@ -87,6 +94,7 @@ def test_only_a_body_opens_standard_input() -> None:
         ({"volumes": ("relative",)}, "VOLUME"),
         ({"volumes": tuple(f"/v{n}" for n in range(17))}, "17 volumes"),
         ({"volumes": ("/data",), "workdir": "/processes"}, ""),
+        ({"volumes": ("/v/../d0", "/odd/", "/a", "/a/b", "/tmp", "/etc/app")}, ""),
     ],
 )
 def test_an_image_that_cannot_be_contained_is_refused(
