@@ -78,18 +78,16 @@ def function_part(request: HttpRequest, pk: int) -> HttpResponse:
     return unless_seen(request, "runtime/_function.html", context)
 
 
-def _first(rows: Any) -> Function:
+def _first(rows: Any) -> Any:
     """The one that is declared now, else the one retired last."""
     newest = serving.with_health(rows).select_related("application")
-    found: Function | None = newest.order_by(
-        F("retired_at").desc(nulls_first=True), "-pk"
-    ).first()
+    found = newest.order_by(F("retired_at").desc(nulls_first=True), "-pk").first()
     if found is None:
         raise Http404("There is no function at this address.")
     return found
 
 
-def _context(request: HttpRequest, row: Function) -> dict[str, Any]:
+def _context(request: HttpRequest, row: Any) -> dict[str, Any]:
     deployments = Paginator(
         row.deployments.select_related("build__revision", "build__sync").order_by(
             "-number"
@@ -116,6 +114,7 @@ def _context(request: HttpRequest, row: Function) -> dict[str, Any]:
             [deployment.pk for deployment in deployments.object_list],
             [invocation.pk for invocation in shown],
             newest and (newest.pk, newest.state),
-            row.retired_at,
+            (row.retired_at, row.application.status),
+            serving.facts(row),
         ),
     }

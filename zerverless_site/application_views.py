@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from django.contrib import messages
@@ -32,6 +33,7 @@ PER_PAGE = 25
 FILTERS = {
     "": "All",
     "synced": "Up to date",
+    "progressing": "Building",
     "out_of_sync": "Out of sync",
     "unreachable": "Git unreachable",
     "unknown": "Not checked yet",
@@ -54,11 +56,9 @@ def applications_part(request: HttpRequest) -> HttpResponse:
 
 def _list(request: HttpRequest) -> dict[str, Any]:
     status = request.GET.get("status", "")
-    found = Application.objects.present()
-    if status == "unreachable":
-        found = found.exclude(poll_error="")
-    elif status:
-        found = found.filter(status=status)
+    found = serving.with_git(Application.objects.present())
+    if status:
+        found = found.filter(git=status)
     page = Paginator(found, PER_PAGE).get_page(request.GET.get("page"))
     rows = _rows(list(page.object_list))
     return {
@@ -85,9 +85,9 @@ def _rows(found: list[Application]) -> list[dict[str, Any]]:
 
 def _fact(row: dict[str, Any]) -> tuple[object, ...]:
     """What decides whether a row looks different now."""
-    shown: Application = row["application"]
+    shown = row["application"]
     place = (shown.pk, shown.repo_url, shown.branch, shown.head_sha)
-    return (*place, shown.status, shown.poll_error, shown.checked_at, row["health"])
+    return (*place, shown.git, shown.checked_at, row["health"], row["total"])
 
 
 @require_http_methods(["GET", "POST"])
@@ -128,10 +128,9 @@ def _who(request: HttpRequest) -> str:
     return request.user.get_username()[:150]
 
 
-def _application(namespace: str, name: str) -> Application:
-    return get_object_or_404(
-        Application.objects.present(), namespace=namespace, name=name
-    )
+def _application(namespace: str, name: str) -> Any:
+    present = serving.with_git(Application.objects.present())
+    return get_object_or_404(present, namespace=namespace, name=name)
 
 
 @require_GET
@@ -145,29 +144,32 @@ def application(request: HttpRequest, namespace: str, name: str) -> HttpResponse
 @require_GET
 def application_part(request: HttpRequest, pk: int) -> HttpResponse:
     """The changing part of the page above."""
-    row = get_object_or_404(Application.objects.present(), pk=pk)
+    row = get_object_or_404(serving.with_git(Application.objects.present()), pk=pk)
     return unless_seen(
         request, "applications/_application.html", _application_context(row)
     )
 
 
-def _application_context(row: Application) -> dict[str, Any]:
+def _application_context(row: Any) -> dict[str, Any]:
     declared = Function.objects.declared().filter(application=row)
     functions = traffic_views.with_brief(list(serving.with_health(declared)))
     syncs = _with_outcome(row.syncs.select_related("revision"))
     head = row.revisions.filter(sha=row.head_sha).first() if row.head_sha else None
     facts = [serving.facts(function) for function in functions]
+    health = Counter(function.health for function in functions)
     return {
         "application": row,
         "functions": functions,
         "syncs": syncs,
         "head": head,
-        "serving": sum(number is not None for _, _, number in facts),
+        "health": serving.overall(health),
+        "serving": sum(row.live_number is not None for row in functions),
+        "behind": [row for row in functions if serving.is_behind(row)],
         "version": version(
             [(sync.pk, ended.state, ended.words) for sync, ended in syncs],
             facts,
             [function.brief for function in functions],
-            (row.status, row.checked_at, row.poll_error, row.head_sha, row.head_error),
+            (row.git, row.checked_at, row.poll_error, row.head_sha, row.head_error),
         ),
     }
 

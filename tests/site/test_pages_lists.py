@@ -40,7 +40,7 @@ def never_deployed(world: World) -> None:
     ("state", "serving_now", "health"),
     [
         (State.SUCCEEDED, "v1", Health.HEALTHY),
-        (State.CANCELLED, "v1", Health.HEALTHY),
+        (State.CANCELLED, "v1", Health.DEGRADED),
         (State.QUEUED, "v1", Health.PROGRESSING),
         (State.QUEUED, "nothing", Health.PROGRESSING),
         (State.FAILED, "v1", Health.DEGRADED),
@@ -79,7 +79,8 @@ def test_the_overview_names_what_needs_attention(dashboard: Client) -> None:
     newest_build_is(broken, State.FAILED)
     Build.objects.filter(state=State.FAILED).update(error="No such package.\nmore")
     body = dashboard.get(reverse("overview")).content.decode()
-    assert "No such package. v1 keeps serving." in " ".join(body.split())
+    said = "failed to build</a>: No such package. <code>0000000</code> (v1) is live."
+    assert said in " ".join(body.split())
     assert "?health=degraded" in body
 
 

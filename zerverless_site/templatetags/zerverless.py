@@ -12,7 +12,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from runtime import hosts
+from applications.work import State
+from runtime import hosts, panels, serving
 
 register = template.Library()
 
@@ -71,6 +72,34 @@ def state(value: str, pill: str = "") -> dict[str, str]:
 def state_words(value: str) -> str:
     """The word alone, for titles."""
     return STATES.get(str(value), ("", "", str(value)))[2]
+
+
+# What became of a commit whose build ended in a state.
+_NOT_BUILT = {
+    State.FAILED: "failed to build",
+    State.ERRORED: "could not be built, by a fault of the platform",
+    State.CANCELLED: "was not built: cancelled",
+}
+
+
+@register.filter
+def not_built(function: Any) -> str:
+    """`failed to build`, where the newest commit of a function does not serve."""
+    if not serving.is_behind(function):
+        return ""
+    said = _NOT_BUILT.get(function.newest_state, "was not built")
+    by = function.newest_cancelled_by
+    return f"{said} by {by}" if by and function.newest_state == "cancelled" else said
+
+
+@register.filter
+def failing(function: Any) -> str:
+    """`27 % of the last 150 requests failed`, where that is what makes it degraded."""
+    if not serving.is_failing(function):
+        return ""
+    wrong = panels.share(function.recent_errors / function.recent_requests)
+    many = panels.counted(function.recent_requests, "request")
+    return f"{wrong} of {many} failed in the last {serving.RECENT_MINUTES} minutes"
 
 
 @register.filter
