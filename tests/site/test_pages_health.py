@@ -116,7 +116,7 @@ def test_every_page_names_failing_answers(dashboard: Client, world: World) -> No
     ],
 )
 def test_a_newest_commit_that_does_not_serve_is_said_everywhere(
-    dashboard: Client, world: World, state: State, fields: dict[str, str], said: str
+    dashboard: Client, world: World, state: State, fields: dict[str, Any], said: str
 ) -> None:
     """Git's line said "up to date" with a commit that nothing served."""
     newest = make_revision(world.application, "Break it")
