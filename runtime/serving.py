@@ -53,6 +53,7 @@ ERRORS_LEAST = 3
 
 _LIVE = {
     **{name: name for name in ("number", "commit", "created_at", "config")},
+    "build": "build_id",
     "subject": "build__revision__subject",
 }
 _NEWEST = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import messages
@@ -11,6 +12,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
 from django.views.decorators.http import (
     require_GET,
     require_http_methods,
@@ -23,6 +25,7 @@ from applications.forms import AddForm
 from applications.fragments import fragment, unless_seen, version
 from applications.models import Application, Function, Sync, SyncQuerySet
 from applications.views import tested
+from applications.work import State
 from builds import outcome
 from builds.models import Build
 from builds.outcome import Outcome
@@ -226,18 +229,41 @@ def _syncs() -> QuerySet[Sync]:
 
 def _sync_context(row: Sync) -> dict[str, Any]:
     ended = outcome.of(row)
+    functions = _functions_of(row) if ended.is_final else []
     return {
         "sync": row,
         "outcome": ended,
         "builds": ended.builds,
         "steps": _steps(row),
-        "is_settled": ended.is_final,
+        "functions": functions,
+        "is_settled": ended.is_final and not _is_going_live(ended, functions),
         "version": version(
             row.state,
             row.revision_id,
             [(build.pk, build.state) for build in ended.builds],
+            [serving.facts(function) for function in functions],
         ),
     }
+
+
+def _functions_of(row: Sync) -> list[Any]:
+    """The functions the sync's commit declares, as they serve now."""
+    paths = [change["path"] for change in row.plan]
+    declared = Function.objects.declared().filter(application=row.application_id)
+    return list(serving.with_health(declared.filter(path__in=paths)))
+
+
+def _is_going_live(ended: Outcome, functions: list[Any]) -> bool:
+    """Whether a build ended a moment ago and is not deployed yet: a page that stopped
+    looking now would end without the address."""
+    just_now = timezone.now() - timedelta(seconds=10)
+    if ended.finished_at is None or ended.finished_at < just_now:
+        return False
+    live = {function.pk: function.live_build or 0 for function in functions}
+    return any(
+        build.state == State.SUCCEEDED and live.get(build.function_id, 0) < build.pk
+        for build in ended.builds
+    )
 
 
 def _steps(row: Sync) -> dict[str, str]:

@@ -79,23 +79,50 @@
   document.addEventListener("htmx:configRequest", (event) => {
     if (document.hidden && !event.detail.triggeringEvent) event.preventDefault();
   });
-  // What the reader opened stays open; a login page never lands in half a page.
-  let opened = [];
+  // A login page never lands in half a page.
   document.addEventListener("htmx:beforeSwap", (event) => {
-    const { xhr, target } = event.detail;
-    if (!new URL(xhr.responseURL).pathname.startsWith("/-/partials/")) {
-      event.detail.shouldSwap = false;
-      location.reload();
-    }
-    opened = [...target.querySelectorAll("details[open][id]")].map((d) => d.id);
+    if (new URL(event.detail.xhr.responseURL).pathname.startsWith("/-/partials/")) return;
+    event.detail.shouldSwap = false;
+    location.reload();
+  });
+  // Live parts are morphed: what did not change stays the same node, and keeps focus,
+  // selection and scroll. What this script or the reader set stays too: an opened
+  // detail, a shown button, the words of a clock.
+  Object.assign(Idiomorph.defaults.callbacks, {
+    beforeAttributeUpdated: (name, element) =>
+      !(name === "open" && element.matches("details")) &&
+      !(name === "hidden" && element.matches("[data-copy], [data-js]")),
+    beforeNodeMorphed: (now, then) =>
+      !(now.nodeName === "TIME" && then.nodeName === "TIME" && now.dateTime === then.dateTime),
+  });
+  // Where a section came in between, its neighbour is moved, and a selection in it lost.
+  let selected = null;
+  document.addEventListener("htmx:beforeSwap", () => {
+    const { anchorNode, anchorOffset, focusNode, focusOffset, isCollapsed } = getSelection();
+    selected = isCollapsed ? null : [anchorNode, anchorOffset, focusNode, focusOffset];
   });
   document.addEventListener("htmx:afterSwap", () => {
-    for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
+    if (!selected || !getSelection().isCollapsed) return;
+    const [anchor, start, focus, end] = selected;
+    const fits = (node, offset) => node.isConnected && offset <= (node.data ?? node.childNodes).length;
+    if (fits(anchor, start) && fits(focus, end)) getSelection().setBaseAndExtent(anchor, start, focus, end);
   });
   document.addEventListener("htmx:afterSettle", (event) => {
     prepare(document);
-    if (follow && event.detail.elt.id === "build-status" && document.querySelector("[data-toggle=follow]")) end();
+    if (event.detail.elt.id === "build-status") grew(event.detail.elt);
   });
+  // A build's page has news. A reader who follows the log is shown its end; when the
+  // build has ended badly, the reason, with the step that failed open and red.
+  function grew(status) {
+    const { ended } = status.dataset;
+    const isBad = ended && ended !== "succeeded";
+    if (isBad) for (const step of document.querySelectorAll(".step:has(.broke)")) step.open = true;
+    const button = document.querySelector("[data-toggle=follow]");
+    if (!button) return;
+    if (follow && !isBad) end();
+    if (follow && isBad) scrollTo(0, 0);
+    if (ended) { follow = false; button.remove(); }
+  }
   // What became of a poll that failed stays visible until one gets through.
   const offline = (on) => { const box = document.getElementById("offline"); if (box) box.hidden = !on; };
   document.addEventListener("htmx:sendError", () => offline(true));
