@@ -32,15 +32,15 @@ class EditForm(forms.ModelForm):  # type: ignore[type-arg]
         labels = {
             "manifest_path": "Manifest",
             "poll_interval": "Seconds between polls",
-            "auto_deploy": "Deploy new commits by itself",
+            "auto_deploy": "Deploy new commits automatically",
         }
         help_texts = {
             "repo_url": "For example https://github.com/you/project.git",
             "namespace": "First part of every function's address.",
-            "name": "Empty: the repository's name.",
+            "name": "Defaults to the repository name.",
             "manifest_path": "Path inside the repository.",
-            "poll_interval": "Empty: the setting's default.",
-            "auto_deploy": "Otherwise a commit waits for Sync now.",
+            "poll_interval": "Defaults to ZERVERLESS_POLL_INTERVAL.",
+            "auto_deploy": "Otherwise new commits wait for Sync now.",
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -283,3 +283,9 @@ class Sync(Work):
 
     def get_absolute_url(self) -> str:
         return reverse("sync", args=[self.pk])
+
+    @property
+    def started_by(self) -> str:
+        """The person, or what else caused it: `ana`, `CLI`, `poll`, `repair`."""
+        causes = {"command": "CLI", "manual": "a person"}
+        return self.requested_by or causes.get(self.trigger, self.trigger)

@@ -22,3 +22,15 @@ def parse_size(text: str) -> int:
     if not match:
         raise ValueError(f'"{text}" is not a size: write 64Ki, 256Mi or 2Gi')
     return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+def show_size(amount: float) -> str:
+    """Bytes in powers of 1024 : `256 MiB`, `1.5 GiB`."""
+    units = ("B", "KiB", "MiB", "GiB", "TiB")
+    place = 0
+    while round(amount) >= 1024 and place < len(units) - 1:
+        amount, place = amount / 1024, place + 1
+    digits = 2 if amount < 10 else 1 if amount < 100 else 0
+    shown = f"{amount:.{digits}f}"
+    shown = shown.rstrip("0").rstrip(".") if "." in shown else shown
+    return f"{shown} {units[place]}"

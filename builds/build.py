@@ -30,6 +30,7 @@ from applications.errors import (
     ZerverlessError,
 )
 from applications.models import Function, Revision, Sync
+from applications.quantities import show_size
 from applications.redact import redact
 from applications.repository import Snapshot
 from applications.spec import FunctionSpec, unused
@@ -281,7 +282,7 @@ def run(build_pk: int, token: str, trial: Trial | None = None) -> Build:
 
 def _describe(build: Build, image: BuiltImage, log: Writer) -> None:
     log.add("==> Image")
-    log.add(f"{build.image_tag} ({image.size / 1e6:,.1f} MB), {image.id}.")
+    log.add(f"{build.image_tag} ({show_size(image.size)}), {image.id}.")
     build.image_id = image.id
     build.port = images.port_of(build, image)
     ports = ", ".join(map(str, images.exposed_ports(image))) or "no port"

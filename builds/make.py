@@ -11,6 +11,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from applications.models import Function
+from applications.quantities import show_size
 from applications.spec import FunctionSpec
 from applications.work import Lease
 from builds import engine, images, vetting
@@ -126,7 +127,7 @@ def _order(build: Build, *, builtin: bool) -> Order:
 
 def _say(found: Prepared, log: Writer) -> None:
     left_out = f", {found.ignored:,} left out by .dockerignore" if found.ignored else ""
-    log.add(f"{found.files:,} files, {found.size / 1e3:,.1f} kB{left_out}")
+    log.add(f"{found.files:,} files, {show_size(found.size)}{left_out}")
     if found.outdated:
         log.add(
             f"# syntax={found.outdated}: only docker/dockerfile:1 or a version from "

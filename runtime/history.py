@@ -30,6 +30,11 @@ class Window:
     length: int
     slot: int
 
+    @property
+    def unit(self) -> str:
+        """What counts are counted in, on the scale and in the words of a chart."""
+        return "per minute" if self.slot == 1 else f"per {self.slot} min"
+
     def first_minute(self, now: int) -> int:
         """Where the first slot begins; slots begin at whole multiples of their length,
         and the minute that has not ended belongs to none."""

@@ -81,19 +81,22 @@ def _spark(history: History) -> Plot:
 
 
 def _requests(history: History) -> Panel:
-    values = [slot.rate for slot in history.slots]
+    unit = history.window.unit
+    values = [slot.rate * history.window.slot for slot in history.slots]
     top = ceiling(max(values))
     whole = history.whole
+    average = f"{number(whole.rate * history.window.slot)} {unit} on average"
     words = f"Requests over the last {history.window.words}: "
-    words += f"{rate(whole)} on average, at most {number(max(values))} a minute."
+    words += f"{average}, at most {number(max(values))} {unit}."
     said = [
         f"{_clock(history, slot)}: {counted(slot.requests, 'request')}"
         if slot.requests
         else ""
         for slot in history.slots
     ]
-    plot = Plot(len(values), words, number(top), bars(values, top), hints=hints(said))
-    return Panel("Requests", f"{whole.requests:,}", rate(whole), plot)
+    scale = f"{number(top)} {unit}"
+    plot = Plot(len(values), words, scale, bars(values, top), hints=hints(said))
+    return Panel("Requests", f"{whole.requests:,}", average, plot)
 
 
 def _errors(history: History) -> Panel:
@@ -112,8 +115,8 @@ def _errors(history: History) -> Panel:
     drawn = bars(own, top, "warn") + bars(ours, top, "bad", below=own)
     plot = Plot(len(slots), words, share(top), drawn, hints=hints(said))
     legend = (
-        ("warn", "of the function: 5xx, crashed, timed out"),
-        ("bad", "of the platform: busy, unavailable"),
+        ("warn", "function errors: 5xx, crashed, timed out"),
+        ("bad", "platform errors: busy, unavailable"),
     )
     return Panel("Errors", share(whole.error_share), _whose(whole), plot, legend)
 
@@ -133,7 +136,7 @@ def _times(history: History) -> Panel:
     ]
     lines = [("p95", line(slow, top)), ("p50", line(halves, top))]
     plot = Plot(len(slots), words, duration(top), lines=lines, hints=hints(said))
-    legend = (("p50", "half are quicker (p50)"), ("p95", "95 % are quicker (p95)"))
+    legend = (("p50", "p50"), ("p95", "p95"))
     note = f"p95 {duration(whole.p95)}"
     return Panel("Time to answer", duration(whole.p50), note, plot, legend)
 
@@ -143,9 +146,9 @@ def _whose(tally: Tally) -> str:
         return "none"
     parts = []
     if tally.function_errors:
-        parts.append(f"{tally.function_errors:,} of the function")
+        parts.append(counted(tally.function_errors, "function error"))
     if tally.platform_errors:
-        parts.append(f"{tally.platform_errors:,} of the platform")
+        parts.append(counted(tally.platform_errors, "platform error"))
     return ", ".join(parts)
 
 
@@ -157,13 +160,6 @@ def _clock(history: History, slot: Tally) -> str:
 def counted(amount: int, thing: str) -> str:
     """`1 request`, `1,234 requests`."""
     return f"{amount:,} {thing}{'' if amount == 1 else 's'}"
-
-
-def rate(tally: Tally) -> str:
-    """How many there were in a minute, or of few in an hour."""
-    if tally.rate >= 1:
-        return f"{number(tally.rate)} a minute"
-    return f"{number(tally.rate * 60)} an hour"
 
 
 def number(value: float) -> str:

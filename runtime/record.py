@@ -29,6 +29,12 @@ QUEUE_MAX = 2000
 SAMPLES = 5  # rows a second of one function, and as many of its failures
 _FAILURE = 500
 _PATH_MAX = 500
+# In the names of parameters whose values let somebody in: of sessions, of OAuth, of
+# signed addresses.
+_SECRET_NAMES = (
+    *("token", "secret", "passw", "pwd", "key", "sig", "auth", "code", "session"),
+    *("sid", "credential", "state", "assertion", "jwt"),
+)
 _ERROR_MAX = 500
 _STDERR_MAX = 64 * 1024
 
@@ -48,7 +54,7 @@ def row(
         deployment_id=route.deployment_id,
         started_at=started_at,
         method=request.method,
-        path=storable(request.raw_path, _PATH_MAX),
+        path=_target(request.raw_path, request.query),
         status=answer.status,
         error_code=error.code if error else "",
         error=storable(redact(error.message), _ERROR_MAX) if error else "",
@@ -70,7 +76,9 @@ def relayed_row(relay: FunctionRelay, ended_at: datetime, seconds: float) -> Inv
         deployment_id=route.deployment_id,
         started_at=ended_at - timedelta(seconds=seconds),
         method=exchange.method,
-        path=storable(exchange.raw_path.decode("latin-1"), _PATH_MAX),
+        path=_target(
+            exchange.raw_path.decode("latin-1"), exchange.raw_query.decode("latin-1")
+        ),
         status=exchange.status,
         error_code=error.code if error else "",
         error=storable(redact(error.message), _ERROR_MAX) if error else "",
@@ -79,6 +87,21 @@ def relayed_row(relay: FunctionRelay, ended_at: datetime, seconds: float) -> Inv
         request_bytes=relay.received,
         response_bytes=exchange.sent,
     )
+
+
+def _target(path: str, query: str) -> str:
+    """What was asked for, with its query; no value of a parameter that is a secret."""
+    # Cut first: this runs for every request, and a query may be 8 KiB long.
+    parameters = query[:_PATH_MAX].split("&")
+    shown = "&".join(map(_without_secret, parameters))
+    return storable(redact(f"{path}?{shown}" if query else path), _PATH_MAX)
+
+
+def _without_secret(parameter: str) -> str:
+    name, is_given, _ = parameter.partition("=")
+    folded = name.casefold()
+    is_secret = is_given and any(sign in folded for sign in _SECRET_NAMES)
+    return f"{name}=***" if is_secret else parameter
 
 
 class Sampler:

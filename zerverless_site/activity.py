@@ -99,7 +99,7 @@ def _sync(row: Sync) -> Entry:
         outcome.of(row),
         row.get_absolute_url(),
         note,
-        row.requested_by or row.get_trigger_display(),
+        row.started_by,
         _moment(row),
     )
 

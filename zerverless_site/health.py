@@ -106,8 +106,10 @@ def door() -> Check:
     """The program that lets requests into server functions' sandboxes."""
     if not PROGRAM.is_file():
         summary = "missing: server functions start slower and are less apart"
-        return Check("door", False, summary, "Run scripts/door; it says what it needs.")
-    return Check("door", True, "ready")
+        return Check(
+            "sandbox socket", False, summary, "Run scripts/door; it says what it needs."
+        )
+    return Check("sandbox socket", True, "ready")
 
 
 def workers() -> list[Check]:

@@ -57,7 +57,7 @@ class AdministratorForm(UserCreationForm):  # type: ignore[type-arg]
         name.initial = settings.ZERVERLESS_ADMIN_USERNAME
         first, again = self.fields["password1"], self.fields["password2"]
         first.help_text = "At least 8 characters, and not one of the common ones."
-        again.label, again.help_text = "The same again", ""
+        again.label, again.help_text = "Repeat password", ""
 
 
 def claim(token: str, form: AdministratorForm) -> User | None:

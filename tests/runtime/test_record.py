@@ -54,6 +54,30 @@ def test_text_is_fit_for_both_databases(function: Any) -> None:
     assert stored.error_code == "ZV502"
 
 
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("", "/alice/api"),
+        ("page=2&q=%C3%A9", "/alice/api?page=2&q=%C3%A9"),
+        ("flag", "/alice/api?flag"),
+        ("a=1&access_token=abc&b=2", "/alice/api?a=1&access_token=***&b=2"),
+        ("X-Amz-Signature=abc", "/alice/api?X-Amz-Signature=***"),
+        ("code=abc&STATE=def", "/alice/api?code=***&STATE=***"),
+        ("u=https://me:word@host/x", "/alice/api?u=https://***@host/x"),
+        ("key=" + "k" * 9000, "/alice/api?key=***"),
+        ("key" * 3000, "/alice/api?" + ("key" * 3000)[:489]),
+    ],
+)
+def test_a_query_is_shown_without_its_secrets(
+    function: Any, query: str, shown: str
+) -> None:
+    """Threat 147."""
+    route = Route(function.pk, 0, 1, "alice", "/api", "sha256:0", "abc")
+    asked = Request(id="3" * 32, method="GET", raw_path="/alice/api", query=query)
+    answer = Answer(200, [], b"", None, Record({}, 0))
+    assert record.row(route, asked, answer, timezone.now(), 1).path == shown
+
+
 def test_what_a_function_says_is_stored_without_credentials(function: Any) -> None:
     """Threats 21 and 81."""
     route = Route(function.pk, 0, 1, "alice", "/api", "sha256:0", "abc")

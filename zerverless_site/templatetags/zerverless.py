@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django import template
-from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from applications.quantities import show_size
 from applications.work import State
 from runtime import hosts, panels, serving
 
@@ -33,7 +33,7 @@ STATES = {
     "progressing": ("info", "spin", "Building"),
     "degraded": ("warn", "alert", "Degraded"),
     "missing": ("bad", "cross", "Not serving"),
-    "serving": ("ok", "check", "Serving"),
+    "serving": ("ok", "check", "Live"),
     "retired": ("", "dash", "Retired"),
     "empty": ("", "dash", "No functions"),
     "reused": ("ok", "check", "Image reused"),
@@ -221,7 +221,7 @@ def limits(config: dict[str, Any]) -> list[str]:
     if timeout := config.get("timeout"):
         said.append(f"{span(timeout)} per request")
     if memory := config.get("memory"):
-        said.append(f"{filesizeformat(memory)} memory")
+        said.append(f"{size(memory)} memory")
     if network := config.get("network"):
         said.append(f"network {network}")
     if methods := config.get("methods"):
@@ -230,9 +230,16 @@ def limits(config: dict[str, Any]) -> list[str]:
 
 
 @register.inclusion_tag("runtime/_phases.html")
-def phases(milliseconds: dict[str, float]) -> dict[str, Any]:
-    """A bar of what a request spent its time on, and the same in words."""
+def phases(milliseconds: dict[str, float], took_ms: float = 0) -> dict[str, Any]:
+    """A bar of what a request of `took_ms` spent its time on, and the same in words.
+
+    What no phase tells, as the time the client took, is a part of its own, so that the
+    parts add up to what the request took.
+    """
     parts = {name: took for name, took in milliseconds.items() if name != "total"}
+    rest = took_ms - sum(parts.values())
+    if parts and rest > took_ms / 100:
+        parts["other"] = rest
     whole = sum(parts.values()) or 1
     bars, left = [], 0.0
     for name, took in parts.items():
@@ -245,6 +252,12 @@ def phases(milliseconds: dict[str, float]) -> dict[str, Any]:
 def status_class(status: int) -> str:
     """The tone of an HTTP status."""
     return "bad" if status >= 500 else "warn" if status >= 400 else "ok"
+
+
+@register.filter
+def size(amount: float | None) -> str:
+    """Bytes in powers of 1024: `256 MiB`, `1.5 GiB`, `612 B`."""
+    return show_size(amount or 0)
 
 
 @register.filter
