@@ -41,7 +41,6 @@ _PREFIX = re.compile(
     r"|failed to compute cache key: |failed to calculate checksum of ref \S+: "
     r"|failed to create LLB definition: |rpc error: code = \S+ desc = )*"
 )
-_UNKNOWN = re.compile(r"unknown instruction: ")
 
 
 class FrontendUnavailable(BuildEngineError):
@@ -111,14 +110,8 @@ def _exited(lines: Sequence[str], step: str, code: int) -> BuildError:
 
 
 def _refused(end: str, step: str) -> BuildError:
-    hint = ""
-    if _UNKNOWN.search(end):
-        hint = (
-            ". If this line is the body of a heredoc (<<EOF): heredocs need Docker 23 "
-            "or later, or a registry within reach and # syntax=docker/dockerfile:1"
-        )
     what = f'Step "{step}" failed: {end}' if step else end or "The build failed"
-    return BuildError(f"{what}{hint}", "build:failed", step)
+    return BuildError(what, "build:failed", step)
 
 
 def _final(lines: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from applications.models import Function
 from applications.quantities import show_size
 from applications.spec import FunctionSpec
 from applications.work import Lease
-from builds import engine, images, vetting
+from builds import engine, images, parse_error, vetting
 from builds.client import ImageRequest
 from builds.context import Limits
 from builds.engine import BuiltImage
@@ -182,7 +182,11 @@ def _image_of(
         own=own,
     )
     log.add("==> Build")
-    return engine.build(order, tar, log.add, watch.stop)
+    try:
+        return engine.build(order, tar, log.add, watch.stop)
+    except BuildError as error:
+        file = build.spec["dockerfile"]
+        raise parse_error.located(error, found.text, file) from error
 
 
 def _check(tag: str, made: BuiltImage) -> None:

@@ -125,7 +125,7 @@ SAID = "No matching distribution found for reqests"
         (KILLED, BuildError, "build:out-of-memory", "[3/3] RUN tail /dev/zero",
          "exit code 137): out of memory"),
         (TYPO, BuildError, "build:failed", "",
-         "dockerfile parse error line 2: unknown instruction: RUNN. If this line"),
+         "dockerfile parse error line 2: unknown instruction: RUNN"),
         (COPY, BuildError, "build:failed", "[2/2] COPY nope /", '"/nope" not found'),
         (COPY_28, BuildError, "build:failed", "[2/2] COPY nope /",
          'COPY nope /" failed: "/nope": not found'),

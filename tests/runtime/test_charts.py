@@ -103,11 +103,11 @@ def test_words_say_what_the_drawing_shows() -> None:
     history = History(HOUR, NOW)
     history.add(row(NOW - 1, 120, function_errors=3, platform_errors=1))
     requests, errors, times = panels.panels(history)
-    assert (requests.value, requests.note) == ("120", "2 a minute")
-    assert "at most 120 a minute" in requests.plot.words
+    assert (requests.value, requests.note) == ("120", "2 per minute on average")
+    assert "at most 120 per minute" in requests.plot.words
     assert (errors.value, errors.note) == (
         "3.3 %",
-        "3 of the function, 1 of the platform",
+        "3 function errors, 1 platform error",
     )
     assert times.value == "6 ms"
     assert "95 % within 7.8 ms" in times.plot.words

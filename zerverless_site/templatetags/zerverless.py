@@ -193,6 +193,12 @@ def sentence(text: str) -> str:
 
 
 @register.filter
+def full_stop(text: str) -> str:
+    """A sentence that another may follow."""
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
+@register.filter
 def details(text: str) -> str:
     """The lines after it: the command and its own words."""
     return visible(text.partition("\n")[2].strip())
