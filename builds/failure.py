@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from builds.errors import BuildEngineError, BuildError
-from builds.lines import telling
+from builds.lines import quoted, telling
 
 DAEMON_LOST = "the connection to the Docker daemon was lost"
 REASON_LINES = 3
@@ -102,7 +102,7 @@ def _exited(lines: Sequence[str], step: str, code: int) -> BuildError:
             "build:out-of-memory",
             step,
         )
-    said = " / ".join(telling(_said(lines), REASON_LINES))
+    said = quoted(telling(_said(lines), REASON_LINES))
     reason = f": {said}" if said else " without a word"
     return BuildError(
         f'Step "{step}" failed with exit code {code}{reason}', "build:step", step

@@ -54,6 +54,14 @@ def telling(lines: Sequence[str], most: int) -> list[str]:
     return said[start : start + most]
 
 
+def quoted(said: list[str]) -> str:
+    """The line of `telling` that names the error, and all of them below it."""
+    if len(said) < 2:
+        return "".join(said)
+    named = [line for line in said if _ERROR.match(line)]
+    return "\n".join([named[-1] if named else said[-1], *said])
+
+
 class Splitter:
     """Cuts a stream of bytes into clean lines with flat memory, however long a line."""
 

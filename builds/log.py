@@ -35,9 +35,12 @@ class Writer:
         self._tail: deque[str] = deque()
         self._left_out = 0
 
-    def add(self, line: str) -> None:
-        """One more line, cleaned and without credentials."""
-        line = clean(line)
+    def add(self, text: str) -> None:
+        """One more line, or several, cleaned and without credentials."""
+        for line in text.split("\n"):
+            self._add(clean(line))
+
+    def _add(self, line: str) -> None:
         size = len(line.encode()) + 1
         if self._head_room > 0:
             self._head_room -= size

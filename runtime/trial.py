@@ -22,7 +22,7 @@ from applications.errors import ZerverlessError
 from applications.spec import Check, FunctionSpec
 from builds.errors import BuildCancelled, BuildError
 from builds.failure import REASON_LINES
-from builds.lines import telling
+from builds.lines import quoted, telling
 from builds.log import Writer
 from builds.make import Watch
 from builds.models import Build
@@ -184,7 +184,7 @@ class Trial:
             raise ContainerEngineError(error.message) from error
         except FunctionFailed as error:
             said = self._quote(error.reason)
-            words = " / ".join(telling(said, REASON_LINES))
+            words = quoted(telling(said, REASON_LINES))
             last = f" It said: {words}" if words else ""
             hint = failure.elsewhere(error.reason, self.route.config.port)
             message = f"{error.message}{hint}{last}"

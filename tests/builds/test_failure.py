@@ -142,14 +142,13 @@ SAID = "No matching distribution found for reqests"
         ("", BuildError, "build:failed", "", "The build failed"),
     ],
 )  # fmt: skip
-def test_a_failure_is_one_sentence(
+def test_the_first_line_of_a_failure_says_it(
     log: str, kind: type[Exception], code: str, step: str, words: str
 ) -> None:
     error = explain(log.splitlines(), 1)
     assert (type(error), error.code) == (kind, code)
     assert getattr(error, "step", "") == step
-    assert words in error.message
-    assert "\n" not in error.message
+    assert words in error.message.split("\n")[0]
 
 
 @pytest.mark.parametrize("code", [126, 127, 137])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builds.lines import LINE_MAX, Splitter, clean, telling
+from builds.lines import LINE_MAX, Splitter, clean, quoted, telling
 
 
 @pytest.mark.parametrize(
@@ -114,3 +114,21 @@ def test_a_trace_does_not_hide_the_error(said: str, first: str) -> None:
     told = telling(said.split("\n"), 3)
     assert "".join(told[:1]) == first
     assert len(told) <= 3
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ([], ""),
+        (["sh: make: not found"], "sh: make: not found"),
+        (
+            ["Traceback (most recent call last):", "ValueError: no", "make: *** [x]"],
+            "ValueError: no\nTraceback (most recent call last):\nValueError: no\n"
+            "make: *** [x]",
+        ),
+        (["one", "two"], "two\none\ntwo"),
+    ],
+)
+def test_a_traceback_keeps_its_lines(said: list[str], words: str) -> None:
+    """The line that names the error first, because lists show no more."""
+    assert quoted(said) == words

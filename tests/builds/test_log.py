@@ -63,6 +63,14 @@ def test_two_writers_never_share_a_number(build: Build) -> None:
     assert [n for n, _ in log.lines(build)] == [1, 2, 3]
 
 
+def test_a_text_of_several_lines_is_numbered_as_such(build: Build) -> None:
+    """An error with its source lines: the log ended in lines without numbers."""
+    write(build, "first", "an error\n> 2 | RUNN\n  3 | CMD", "last")
+    assert [n for n, _ in log.lines(build)] == [1, 2, 3, 4, 5]
+    build.refresh_from_db()
+    assert build.log_lines == 5
+
+
 def test_lines_can_be_followed_while_they_come(build: Build) -> None:
     writer = Writer(build.pk)
     for number in range(3):

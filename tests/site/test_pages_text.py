@@ -142,7 +142,39 @@ def test_the_settings_page_shows_no_secret(
     assert b"postgres://***@db/zv" in body
 
 
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1536, "1.5 KiB"),
+        (256 << 20, "256 MiB"),
+        (3 << 29, "1.5 GiB"),
+        (5 << 40, "5 TiB"),
+    ],
+)
+def test_sizes_are_binary(amount: int, shown: str) -> None:
+    """256Mi in a manifest is 256 MiB on a page; it was "256.0 MB"."""
+    assert tags.size(amount) == shown
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("#7 0.512 compiling", "compiling"),
+        ("#7 DONE 0.5s", "DONE 0.5s"),
+        ("Step 2/3 : RUN make", "Step 2/3 : RUN make"),
+        ("# a comment", "# a comment"),
+    ],
+)
+def test_a_log_is_shown_without_the_builder_s_clock(line: str, shown: str) -> None:
+    assert tags.without_progress(line) == shown
+
+
 def test_the_phases_of_a_request_fill_the_bar() -> None:
     bars = tags.phases({"start": 100.0, "run": 300.0, "total": 404.0})["bars"]
     assert bars == [("start", 100.0, 0.0, 25.0), ("run", 300.0, 25.0, 75.0)]
+    added = tags.phases({"start": 10.0, "run": 17.4, "total": 27.4}, 48.0)["bars"]
+    assert [(name, round(took, 1)) for name, took, *_ in added][-1] == ("other", 20.6)
+    assert round(sum(took for _, took, *_ in added), 1) == 48.0
     assert tags.phases({})["bars"] == []

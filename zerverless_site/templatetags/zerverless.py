@@ -55,6 +55,7 @@ _ANSI = re.compile(
     r"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}[@-~]?"
     r"|\][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)?|[@-Z\\^_])"
 )
+_PROGRESS = re.compile(r"^#\d+ (?:\d+\.\d+ )?")
 # Control, bidirectional and zero-width characters can make a text look like another.
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
@@ -176,6 +177,12 @@ def visible(text: object) -> str:
 
 
 @register.filter
+def without_progress(line: str) -> str:
+    """A line of a log without BuildKit's number and clock, which its step says."""
+    return visible(_PROGRESS.sub("", line, count=1))
+
+
+@register.filter
 def around(text: str, line: int) -> list[tuple[int, str, bool]]:
     """Five lines of source around `line`: (number, text, whether it is the one)."""
     rows = text.split("\n")
@@ -201,7 +208,7 @@ def full_stop(text: str) -> str:
 @register.filter
 def details(text: str) -> str:
     """The lines after it: the command and its own words."""
-    return visible(text.partition("\n")[2].strip())
+    return visible(text.partition("\n")[2].strip("\n").rstrip())
 
 
 @register.filter
