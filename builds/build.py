@@ -35,7 +35,7 @@ from applications.redact import redact
 from applications.repository import Snapshot
 from applications.spec import FunctionSpec, unused
 from applications.work import GONE, MAX_ATTEMPTS, Lease, State, attempt
-from builds import engine, images, make, reuse
+from builds import engine, images, interpreter, make, reuse
 from builds.engine import BuiltImage, ImageInfo
 from builds.errors import BuildCancelled, BuildError, InputMissing
 from builds.lines import clean
@@ -153,9 +153,11 @@ def refuse(
 
 def _is_tried(build: Build, image: ImageInfo) -> bool:
     """Whether it must show that it works before it goes live: a server, checks, or
-    what may turn out to be none (`_check_network`)."""
-    is_server = images.port_of(build, image) is not None
-    return is_server or bool(build.spec.get("checks")) or _wants_out(build)
+    what may turn out to be none (`_check_network`, `_check_command`)."""
+    if images.port_of(build, image) is not None:
+        return True
+    is_interpreter = bool(interpreter.problem(images.command_of(image)))
+    return is_interpreter or bool(build.spec.get("checks")) or _wants_out(build)
 
 
 def _wants_out(build: Build) -> bool:
@@ -298,11 +300,19 @@ def _try(
     """Let the trial decide; an image that does not pass it is not kept."""
     try:
         _check_network(build)
+        _check_command(build, image)
         if trial:
             trial(build, watch, log)
     except ZerverlessError:
         engine.remove(build.image_tag, image.id)
         raise
+
+
+def _check_command(build: Build, image: BuiltImage) -> None:
+    """A server's body never comes to its standard input."""
+    problem = "" if build.port else interpreter.problem(images.command_of(image))
+    if problem:
+        raise BuildError(problem, "build:image")
 
 
 def _check_network(build: Build) -> None:

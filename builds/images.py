@@ -122,6 +122,12 @@ def port_of(build: Build, image: ImageInfo) -> int | None:
     return FunctionSpec.from_dict(build.spec).port_of(exposed_ports(image))
 
 
+def command_of(image: ImageInfo) -> tuple[str, ...]:
+    """ENTRYPOINT and CMD together: what a container runs."""
+    config = image.config
+    return (*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ()))
+
+
 def check(image: ImageInfo, platform: tuple[str, str]) -> None:
     """Raise BuildError, with what to do, for an image that cannot be a function."""
     config = image.config

@@ -26,7 +26,9 @@ from runtime.bounds import prefix_of
 from runtime.errors import ContainerEngineError, InvocationError, Unavailable
 from runtime.invoke import Request, invoke
 from runtime.route import Route
+from runtime.upstream_connection import answer_parser
 
+ANY = Check("GET", "/", status=0)  # answered with whichever status
 _QUOTED = 200  # characters of an answer that a message repeats
 _PIECE = 64 * 1024
 
@@ -117,7 +119,7 @@ class _Reader:
         self.is_decided = False
         self._check = check
         self._status = 0
-        self._parser: Any = httptools.HttpResponseParser(self)
+        self._parser = answer_parser(self)
 
     def feed(self, data: bytes) -> None:
         with suppress(httptools.HttpParserUpgrade):
@@ -133,7 +135,8 @@ class _Reader:
         if status < 200 and status != 101:
             return
         self.got.status = status
-        is_enough = status == self._check.status and not self._check.contains
+        wanted = self._check.status
+        is_enough = wanted in {0, status} and not self._check.contains
         self.is_decided = is_enough or self._check.method == "HEAD"
 
     def on_body(self, body: bytes) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.conf import settings
 
-from runtime import engine, engine_client, removal
+from runtime import engine, engine_client, listening, removal
 from runtime.errors import ContainerEngineError
 from runtime.pump import Pump, Stopped
 
@@ -31,6 +31,7 @@ class Outcome:
     stdout: bytes = b""
     stderr: bytes = b""
     stderr_cut: bool = False
+    listens: tuple[int, ...] = ()  # where it still ran at its time limit
     phases: dict[str, float] = field(default_factory=dict)
 
 
@@ -95,6 +96,8 @@ def supervise(
             _learn_exit(name, pump, outcome, until, cancelled)
         outcome.stdout = pump.stdout
         outcome.stderr, outcome.stderr_cut = pump.stderr, pump.stderr_cut
+    if outcome.stopped is Stopped.DEADLINE:
+        outcome.listens = listening.ports(name)
     if outcome.stopped is not Stopped.END:
         _stop(name, pump, outcome)
     return outcome

@@ -271,6 +271,20 @@ def _first_bytes(answer: Any) -> bytes:
         return content.read(_HEAD) if content is not None else b""
 
 
+def read_inside(container: str, command: list[str], seconds: int, most: int) -> bytes:
+    """What a command prints that is run in a container, up to about `most` bytes."""
+    api: Any = client(seconds)
+    until = time.monotonic() + seconds
+    said = b""
+    with our_errors():
+        made = api.exec_create(container, command, stderr=False)["Id"]
+        for piece in api.exec_start(made, stream=True):
+            said += piece
+            if len(said) > most or time.monotonic() > until:
+                break
+    return said
+
+
 def import_image(repository: str, tag: str, data: bytes, changes: list[str]) -> str:
     """The id of an image whose files are those of a tar; made where it is missing."""
     api: Any = client(QUICK * 3)

@@ -34,12 +34,28 @@ _PRIVATE = (
     "network: egress reaches no private addresses but those that an operator names in "
     "ZERVERLESS_EGRESS_ALLOW"
 )
+_FIRST = (
+    "it insists on being process 1, which is our init: have CMD run the program itself "
+    "and not an init or supervisor of its own"
+)
 # What a program says when a limit of ours stops it, and what that limit is.
 _HINTS = (
     (b"exec format error", "the command is not a program for this machine"),
     (b"read-only file system", "only /tmp is writable"),
     (b"no space left on device", f"{sandbox.SPACE} is all there is to write to"),
     (b"resource temporarily unavailable", f"{sandbox.PIDS} processes are the limit"),
+    # s6-overlay, systemd, its and sysvinit's telinit, busybox, OpenRC, finit.
+    *(
+        (mark, _FIRST)
+        for mark in (
+            b"only run as pid 1",
+            b"must be run as pid 1",
+            b"must be pid 1",
+            b"not been booted with systemd",
+            b"telinit implementation",
+            b"/run/initctl",
+        )
+    ),
 )
 # What the network of the manifest has to do with it.
 _NETWORK_HINTS = {
@@ -74,7 +90,8 @@ def error_of(
     """The error a run ended in; `user` is the image's, `command` looks for what is
     wrong with its command. None: it ended well."""
     if outcome.stopped is Stopped.DEADLINE:
-        return FunctionTimeout(f"The function did not end within {timeout:g} s.")
+        late = f"The function did not end within {timeout:g} s."
+        return FunctionTimeout(late + _as_server(outcome.listens))
     if outcome.stopped is Stopped.TOO_LARGE:
         limit = settings.ZERVERLESS_MAX_BODY / sandbox.MEBIBYTE
         return AnswerTooLarge(f"The function wrote more than {limit:g} MiB.")
@@ -88,6 +105,14 @@ def error_of(
     found = command() if asks else ""
     said = outcome.stderr
     return FunctionFailed(explain(outcome.exit_code, said, user, command=found))
+
+
+def _as_server(ports: tuple[int, ...]) -> str:
+    """What to do about a function that runs once per request and is a server."""
+    if not ports:
+        return ""
+    listed = " and ".join(map(str, ports))
+    return f" It listens on {listed}: write port: {ports[0]} in the manifest."
 
 
 def is_command_in_doubt(exit_code: int | None, said: bytes) -> bool:

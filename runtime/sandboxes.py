@@ -29,6 +29,7 @@ from runtime.ways import WayLost
 PROGRAM = settings.BASE_DIR / "runtime" / "door" / "door"
 _MEMORY = 8 << 20  # the least an engine takes is 6 MiB; the door needs less than one
 _ARRIVAL_SECONDS = 10.0
+_HOSTNAME = "function"
 
 log = logging.getLogger(__name__)
 
@@ -192,11 +193,13 @@ def _config(image: str, directory: str, token: str) -> dict[str, Any]:
         "Cmd": [f"{MOUNT}/{SOCKET}", token],
         # Ours: the directory of the socket is for nobody else.
         "User": f"{os.getuid()}:{os.getgid()}",
-        "Hostname": "function",
+        "Hostname": _HOSTNAME,
         "HostConfig": {
             # Not without a network at all: the engine then makes no /etc/hosts, and
             # the function that joins would not know `localhost`.
             "NetworkMode": "none",
+            # What joins shares the name too; programs look for an address of their own.
+            "ExtraHosts": [f"{_HOSTNAME}:127.0.0.1"],
             "Sysctls": _sysctls(),
             "Memory": _MEMORY,
             "MemorySwap": _MEMORY,

@@ -39,6 +39,7 @@ _LOOK = 0.1  # seconds between two looks for what ends it early
 _LINES = 50  # of what a function said, in the log of its build
 _GRACE = 1.0  # seconds an instance gets to end: nobody waits for an answer of it
 _NEWS = 0.5  # seconds within which we hear of its end
+_STAYS = 1.0  # seconds it has to live on behind its open port
 _T = TypeVar("_T")
 
 
@@ -159,9 +160,7 @@ class Trial:
         async with Starter(self.owner, ahead=0) as starter:
             instance = await self._until_stopped(self._start(starter))
             try:
-                self._end()
-                if self.checks:
-                    await self._until_stopped(self._ask(instance))
+                await self._until_stopped(self._prove(instance))
             finally:
                 await instance.stop(_GRACE)
 
@@ -192,20 +191,44 @@ class Trial:
         self.said.put(f"It listens on port {self.route.config.port}.")
         return instance
 
-    async def _ask(self, instance: Instance) -> None:
-        self._begin(CHECK)
-        seconds = self.route.config.timeout
+    async def _prove(self, instance: Instance) -> None:
+        """An open port is no server yet: it answers, and it stays."""
+        opened = time.monotonic()
         try:
-            for number, check in enumerate(self.checks):
-                got = await checks.ask(instance.connect, self.route, check, seconds)
-                if not got.status and (why := await instance.why_ended(_NEWS)):
-                    got.problem += f". {why.message.rstrip('.')}"
-                self._judge(number, check, got)
+            if self.checks:
+                self._end()
+                self._begin(CHECK)
+                for number, check in enumerate(self.checks):
+                    self._judge(number, check, await self._ask(instance, check))
+            else:
+                self._hear(await self._ask(instance, checks.ANY))
+            left = max(opened + _STAYS - time.monotonic(), _NEWS)
+            if why := await instance.why_ended(left):
+                message = f"It answered, but then: {why.message}"
+                raise TrialFailed(message, "trial:start", self.step)
         except TrialFailed:
             said = await threads.run(engine.logs, instance.name, _LINES, times=False)
             self._quote(failure.clean(said))
             raise
         self._end()
+
+    async def _ask(self, instance: Instance, check: Check) -> Got:
+        seconds = self.route.config.timeout
+        got = await checks.ask(instance.connect, self.route, check, seconds)
+        if not got.status and (why := await instance.why_ended(_NEWS)):
+            got.problem += f". {why.message.rstrip('.')}"
+        return got
+
+    def _hear(self, got: Got) -> None:
+        """Take any answer to `GET /`, but not none."""
+        self.said.put(f"{checks.ANY}: {got}")
+        if not got.status:
+            message = (
+                f"It listens on port {self.route.config.port}, but gave no answer to "
+                f"GET /: {got.problem}. If it answers elsewhere, name that path in the "
+                "manifest's checks."
+            )
+            raise TrialFailed(message, "trial:start", START)
 
     def _begin(self, step: str) -> None:
         self.step, self._since = step, time.perf_counter()

@@ -66,6 +66,18 @@ class TunnelEnd(Protocol):
         """The connection is gone."""
 
 
+def answer_parser(receiver: Any) -> Any:
+    """A parser of a server's answers.
+
+    Lines of the head may end in LF alone, as those of CGI programs do behind busybox's
+    httpd (RFC 9112 section 2.2 allows it to a recipient); everything else is strict.
+    Whatever the client gets is framed anew.
+    """
+    parser = httptools.HttpResponseParser(receiver)
+    parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
+    return parser
+
+
 class UpstreamConnection(asyncio.Protocol):
     """One connection; carries one exchange at a time."""
 
@@ -250,7 +262,7 @@ class UpstreamConnection(asyncio.Protocol):
         # llhttp goes on with the next answer, but not behind one to HEAD: it waits for
         # the body that was announced and never comes.
         if self._parser is None or self._head_only:
-            self._parser = httptools.HttpResponseParser(self)
+            self._parser = answer_parser(self)
         else:
             self.is_proven = True
         self._head_only = head_only

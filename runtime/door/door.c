@@ -21,6 +21,8 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdint.h>
@@ -34,7 +36,7 @@
 #include "filter.h"
 #include "guard.h"
 
-enum { MOST = 64, HANDSHAKE_MS = 100, EAGER_MS = 1000 };
+enum { MOST = 64, HANDSHAKE_MS = 100, EAGER_MS = 1000, OWN = 4 };
 
 struct request {
     uint32_t number, port;
@@ -43,6 +45,8 @@ struct request {
 
 static struct request waiting[MOST];
 static int count;
+static struct in_addr own[OWN];
+static int own_count;
 
 static int64_t now(void)
 {
@@ -78,7 +82,19 @@ static int attempt(const struct sockaddr *address, socklen_t size)
     return -1;
 }
 
-/* Servers listen on either family of the loopback. */
+/* With a way out there is an address besides the loopback's: a server may listen on it alone. */
+static void find_own(void)
+{
+    struct ifaddrs *first, *one;
+    if (getifaddrs(&first) != 0)
+        return;
+    for (one = first; one && own_count < OWN; one = one->ifa_next)
+        if (one->ifa_addr && one->ifa_addr->sa_family == AF_INET && !(one->ifa_flags & IFF_LOOPBACK))
+            own[own_count++] = ((struct sockaddr_in *)one->ifa_addr)->sin_addr;
+    freeifaddrs(first);
+}
+
+/* Servers listen on either family of the loopback, or on an address of their own. */
 static int open_port(uint32_t port)
 {
     struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -89,6 +105,10 @@ static int open_port(uint32_t port)
     if (fd >= 0 || errno != ECONNREFUSED)
         return fd;
     fd = attempt((struct sockaddr *)&six, sizeof six);
+    for (int i = 0; fd < 0 && i < own_count; i++) {
+        four.sin_addr = own[i];
+        fd = attempt((struct sockaddr *)&four, sizeof four);
+    }
     if (fd < 0)
         errno = ECONNREFUSED;
     return fd;
@@ -159,6 +179,7 @@ int main(int argc, char **argv)
     int problem = prepare(argc, argv);
     if (problem)
         return problem;
+    find_own();
     int gateway = connected(argv[1]);
     if (gateway < 0 || send(gateway, argv[2], strlen(argv[2]), MSG_NOSIGNAL) < 0)
         return 1;

@@ -111,6 +111,22 @@ def test_who_wants_a_way_out_and_is_no_server_is_refused(
     assert engine.image(kept.image_tag), "the image of who uses it has gone"
 
 
+@pytest.mark.parametrize("port", [0, 8080])
+def test_a_base_without_a_command_of_its_own_is_refused(
+    project: Project, port: int
+) -> None:
+    """Threat 142: `FROM busybox` runs sh. A server never sees a body there."""
+    trials = Trials()
+    project.request({"Dockerfile": f"FROM busybox\nLABEL a={port}"}, port=port)
+    build = run(trials)
+    if port:
+        assert (build.state, len(trials.tried)) == (State.SUCCEEDED, 1), text(build)
+        return
+    assert (build.state, build.error_code) == (State.FAILED, "build:image"), text(build)
+    assert 'for example CMD ["sh", "run.sh"]' in build.error
+    assert (build.image_tag, trials.tried) == ("", [])
+
+
 def test_a_server_that_wants_a_way_out_is_tried(project: Project) -> None:
     trial = Trials()
     project.request(files("8080"), network="egress")

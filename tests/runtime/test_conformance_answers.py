@@ -71,6 +71,8 @@ ROWS = [
     Row("padded length", HEAD + b"Content-Length:  2 \r\n\r\nok"),
     Row("head, then body", [HEAD + LENGTH + b"2\r\n\r\n", PAUSE, b"ok"]),
     Row("byte by byte", [HEAD[:9], PAUSE, HEAD[9:], PAUSE, OK[:-1], PAUSE, OK[-1:]]),
+    Row("bare LF", b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok"),
+    Row("LF behind CRLF", HEAD + b"A: b\nContent-Length: 2\n\nok"),
     Row("chunks at once", HEAD + CHUNKED + b"\r\n2\r\nok\r\n0\r\n\r\n"),
     Row(
         "chunks in time",
@@ -143,6 +145,7 @@ ROWS = [
     bad("empty length", HEAD + b"Content-Length:\r\n\r\nok"),
     bad("length and chunks", HEAD + LENGTH + b"2\r\n" + CHUNKED + b"\r\n0\r\n\r\n"),
     bad("chunks and length", HEAD + CHUNKED + OK),
+    bad("chunks and length behind LF", HEAD + b"Content-Length: 2\n" + CHUNKED + OK),
     bad("gzip", HEAD + b"Transfer-Encoding: gzip\r\n\r\nok"),
     bad("gzip, chunked", HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
     bad("identity", HEAD + b"Transfer-Encoding: identity\r\n\r\nok"),
@@ -154,7 +157,6 @@ ROWS = [
     bad("words", b"hello\r\n\r\n"),
     bad("small letters", b"http/1.1 200 OK\r\n" + OK),
     bad("HTTP/1.2", b"HTTP/1.2 200 OK\r\n" + OK),
-    bad("bare LF", b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok"),
     bad("folded", HEAD + b"A: b\r\n c\r\n" + OK),
     bad("space before colon", HEAD + b"A : b\r\n" + OK),
     bad("space in name", HEAD + b"A B: c\r\n" + OK),
@@ -179,6 +181,12 @@ ROWS = [
     ),
     cut(
         "half a chunk", [HEAD + CHUNKED + b"\r\n9\r\nok", PAUSE, CLOSE], b"ok", "chunks"
+    ),
+    cut(
+        "bare LF in chunks",
+        [HEAD + CHUNKED + b"\r\n2\r\nok\r\n", PAUSE, b"2\nok\n0\n\n"],
+        b"ok",
+        "chunks",
     ),
     cut(
         "bad chunk",

@@ -119,6 +119,25 @@ def test_it_reaches_the_internet_and_nothing_private(
     with_probe(run, "egress")
 
 
+OWN = """FROM busybox
+CMD head -n 9 /etc/hosts | grep -m 1 function >/tmp/index.html; \\
+    own=$(ip -o -4 addr show eth0 | sed 's,.* inet \\(.*\\)/.*,\\1,'); \\
+    exec httpd -f -p "$own:$PORT" -h /tmp
+"""
+
+
+def test_a_server_that_listens_on_its_own_address_is_found() -> None:
+    """As Java's getLocalHost may have it; what asks for the name finds the loopback."""
+
+    async def run(starter: Starter) -> None:
+        where = replace(route(network="egress"), image_id=image_of(OWN))
+        instance = await starter.start(where)
+        assert (await ask(instance)).split() == ["127.0.0.1", "function"]
+        await instance.stop(grace=0)
+
+    with_starter(run)
+
+
 @pytest.mark.parametrize(
     "host",
     ["169.254.169.254", "168.63.129.16", "100.100.100.200", "192.168.1.1", "192.0.0.8"],

@@ -54,6 +54,13 @@ def test_what_does_not_end_is_stopped_within_a_second(
     assert 1000 <= phases["total"] - made <= 3000
 
 
+def test_a_server_that_nobody_calls_one_is_told(runner: Runner) -> None:
+    """Threat 143: it would time out for ever, without a word."""
+    answer = runner.misbehave("serve", **ENDLESS)
+    assert (answer.status, answer.error and answer.error.code) == (504, "ZV504")
+    assert "It listens on 80 and 8443: write port: 80" in str(answer.error)
+
+
 def test_sigterm_comes_before_sigkill(runner: Runner) -> None:
     """Threat 61: a function that wants to can say goodbye in its log."""
     answer = runner.misbehave("polite", **ENDLESS)

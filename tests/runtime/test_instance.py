@@ -186,6 +186,7 @@ PROBE = r"""
     echo "networks: $(ls /sys/class/net | xargs)"
     echo "routes: $(grep -v Iface /proc/net/route | wc -l)"
     echo "doors: $(ls / | grep -c -e door -e gateway) $(grep -c door /proc/mounts)"
+    echo "own name: $(hostname) $(hostname -i)"
     echo "localhost: $(grep -c localhost /etc/hosts)"
     touch /x 2>/dev/null && echo "root: writable" || echo "root: read-only"
     for host in 172.17.0.1 169.254.169.254; do
@@ -216,6 +217,7 @@ def test_it_is_alone_and_powerless() -> None:
             "networks: lo",
             "routes: 0",
             "doors: 0 0",
+            "own name: function 127.0.0.1",
             "localhost: 2",
             "root: read-only",
             *(

@@ -281,6 +281,9 @@ def test_the_example_of_the_original_design_answers(runner: Runner) -> None:
         (b"/app: Permission denied", "root", "exit code 1."),
         (b"exec /app: exec format error", "", "not a program for this machine"),
         (b"socket.gaierror: Temporary failure in name resolution", "", "127.0.0.1"),
+        (b"s6-overlay-suexec: fatal: can only run as pid 1", "", "have CMD run the"),
+        (b"init: must be run as PID 1", "root", "process 1, which is our init"),
+        (b"Couldn't find an alternative telinit implementation", "", "process 1"),
         (b"[Errno 30] Read-only file system: 'x'", "", "only /tmp is writable"),
     ],
 )

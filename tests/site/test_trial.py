@@ -135,6 +135,21 @@ def test_who_wants_a_way_out_and_is_no_server_does_not_go_live(
     assert not Deployment.objects.live().exists()
 
 
+def test_any_answer_to_the_first_request_will_do(
+    application: Application, repo: Repository
+) -> None:
+    """Threat 141: the head of an endless stream too, and lines that end in LF."""
+    stream = (
+        "echo HTTP/1.1 401 No; echo Content-Type: text/event-stream; echo; sleep 60"
+    )
+    said = f"printf '{stream}' >/tmp/say; exec nc -ll -p $PORT -e sh /tmp/say"
+    repo.commit(files(said))
+    build = push(application)
+    assert build is not None
+    assert build.state == State.SUCCEEDED, text(build)
+    assert "GET /: 401 in" in text(build)
+
+
 def test_a_server_goes_live_when_its_checks_pass(
     application: Application, repo: Repository
 ) -> None:
@@ -162,6 +177,8 @@ def test_a_function_that_runs_once_is_run_for_its_checks(
 
 # -- what does not ---------------------------------------------------------------------
 
+_NO = r"HTTP/1.1 503 No\\r\\nContent-Length: 0\\r\\n\\r\\n"
+ONE_ANSWER = f"nc -l -p $PORT -e printf '{_NO}'; exit 6"
 QUIET = ("port: none", f"checks: [{HELLO}]")
 FAILURES: dict[str, tuple[dict[str, str], str, str, list[str]]] = {
     "a check gets another status": (
@@ -194,6 +211,30 @@ FAILURES: dict[str, tuple[dict[str, str], str, str, list[str]]] = {
         "Start",
         ["8080", "5000"],
     ),
+    "it ends right after it has listened": (
+        files("nc -l -p $PORT -e true; echo bye >&2; exit 5"),
+        "trial:start",
+        "Start",
+        ["gave no answer to GET /", "exit code 5", "bye"],
+    ),
+    "it speaks something else": (
+        files("exec nc -ll -p $PORT -e echo SSH-2.0-x"),
+        "trial:start",
+        "Start",
+        ["It listens on port 8080, but gave no answer to GET /: it broke off"],
+    ),
+    "it answers and ends": (
+        files(ONE_ANSWER),
+        "trial:start",
+        "Start",
+        ["GET /: 503 in", "It answered, but then: The function ended", "exit code 6"],
+    ),
+    "it passes its check and ends": (
+        files(ONE_ANSWER, "checks: [{request: GET /, expect: {status: 503}}]"),
+        "trial:start",
+        "Check",
+        ["GET /: 503 in", "It answered, but then: The function ended", "exit code 6"],
+    ),
     "it crashes when it is asked": (
         files("nc -l -p $PORT -e true; exit 5", f"checks: [{HELLO}, {HELLO}]"),
         "trial:check",
@@ -219,6 +260,7 @@ FAILURES: dict[str, tuple[dict[str, str], str, str, list[str]]] = {
 def test_what_fails_its_trial_does_not_go_live(
     application: Application, repo: Repository, settings: Any, name: str
 ) -> None:
+    """Threat 141: an open port alone replaces nothing."""
     settings.ZERVERLESS_COLD_START_TIMEOUT = 3
     push(application)
     changed, code, step, words = FAILURES[name]

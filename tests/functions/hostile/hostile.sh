@@ -1,6 +1,10 @@
 # Misbehaves as $INPUT_DO says. Plain busybox sh, nothing to compile.
 case "$INPUT_DO" in
 ok) echo fine ;;
+serve)
+  nc -l -p 8443 &
+  exec httpd -f -p 127.0.0.1:80
+  ;;
 sleep) exec sleep 1000 ;;
 busy) while :; do :; done ;;
 ignore-term)
