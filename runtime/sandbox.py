@@ -61,7 +61,8 @@ def container_config(
         "Image": image_id,
         "Env": [f"{name}={value}" for name, value in environment.items()],
         "User": user or NOBODY,
-        "Hostname": "function",
+        # A name that resolves without an /etc/hosts, which it does not have (below).
+        "Hostname": "127.0.0.1",
         "Labels": labels,
         "Healthcheck": {"Test": ["NONE"]},
         "StopSignal": "SIGKILL",

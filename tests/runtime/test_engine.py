@@ -87,7 +87,7 @@ def test_every_limit_is_felt_inside(runner: Runner) -> None:
         *(f"Cap{kind}: 0000000000000000" for kind in ("Prm", "Eff", "Bnd", "Amb")),
         "NoNewPrivs: 1",
         "Seccomp: 2",
-        "uid: 65534 gid: 65534 host: function",
+        "uid: 65534 gid: 65534 host: 127.0.0.1",
         "nofile: 1024 core: 0 fsize: 65536",
         "net: lo ",
         "memory: 268435456",

@@ -76,7 +76,7 @@ fail)
   ;;
 probe)
   grep -E '^(CapEff|CapPrm|CapBnd|CapAmb|NoNewPrivs|Seccomp):' /proc/self/status
-  echo "uid: $(id -u) gid: $(id -g) host: $(hostname)"
+  echo "uid: $(id -u) gid: $(id -g) host: $(hostname -i)"
   echo "nofile: $(ulimit -n) core: $(ulimit -c) fsize: $(ulimit -f)"
   echo "net: $(ls /sys/class/net | tr '\n' ' ')"
   cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null | sed 's/^/memory: /'
