@@ -25,7 +25,7 @@ from applications.models import Application, Function, Sync
 from applications.work import FINAL_STATES
 from builds import images
 from builds.models import Build, BuildLogChunk
-from runtime import bridges, egress, engine
+from runtime import bridges, egress, engine, engine_files
 from runtime.facts import Container
 from runtime.models import (
     GATEWAY_DEAD,
@@ -153,7 +153,7 @@ def remove_everything_running() -> None:
     installation = Installation.current().name
     try:
         remove_containers(engine.list_ours(installation))
-        engine.remove_volumes(installation)
+        engine_files.remove_volumes(installation)
         for name_of in (bridges.network_name, egress.network_name):
             _remove_network(name_of)
     except PlatformError:

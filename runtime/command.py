@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable
 
 from builds.volumes import clean
-from runtime import engine
+from runtime import engine, engine_files
 from runtime.errors import ContainerEngineError, ContainerRefused, ImageMissing
 from runtime.facts import File, Image
 
@@ -43,7 +43,7 @@ def problem(image: Image, helper: str) -> str:
         config = {"Image": image.id, "Cmd": ["none"], "Entrypoint": []}
         engine.create(helper, {**config, "HostConfig": covered})
         try:
-            return examine(image, lambda path: engine.head_of(helper, path))
+            return examine(image, lambda path: engine_files.head_of(helper, path))
         finally:
             engine.remove(helper)
     except (ContainerEngineError, ContainerRefused, ImageMissing):

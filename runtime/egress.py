@@ -17,7 +17,7 @@ from typing import Any
 
 from django.conf import settings
 
-from runtime import engine, files
+from runtime import engine, engine_files, files
 from runtime.errors import ContainerEngineError, FunctionFailed
 
 NONE, EGRESS = "none", "egress"  # as the manifest calls them
@@ -73,7 +73,7 @@ def resolvers(container: str) -> list[str]:
     The engine asks them from within a function's network, so the guard has to let
     lookups through although most of them have private addresses.
     """
-    archive = engine.archive_of(container, _RESOLV_CONF)
+    archive = engine_files.archive_of(container, _RESOLV_CONF)
     content = None if archive is None else files.first_of(archive)
     if content is None:
         raise ContainerEngineError("Docker does not tell its name servers.")

@@ -6,7 +6,7 @@ import io
 import tarfile
 
 from builds.volumes import clean
-from runtime import engine
+from runtime import engine, engine_files
 from runtime.errors import ImageMissing
 
 _PLACE = "/files"
@@ -31,9 +31,9 @@ def fill_volume(name: str, helper: str, image_id: str, files: dict[str, bytes]) 
     }
     engine.create(helper, config)
     try:
-        if engine.archive_of(helper, f"{_PLACE}/{list(files)[-1]}") is None:
+        if engine_files.archive_of(helper, f"{_PLACE}/{list(files)[-1]}") is None:
             for file, data in files.items():
-                engine.put_archive(helper, _PLACE, archive(file, data))
+                engine_files.put_archive(helper, _PLACE, archive(file, data))
     finally:
         engine.remove(helper)
 
@@ -45,7 +45,7 @@ def file_of_image(reference: str, helper: str, path: str) -> bytes | None:
     except ImageMissing:
         return None
     try:
-        data = engine.archive_of(helper, path)
+        data = engine_files.archive_of(helper, path)
     finally:
         engine.remove(helper)
     return None if data is None else first_of(data)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from runtime import engine
+from runtime import engine_files
 from runtime.errors import ContainerEngineError, Unavailable
 
 _TABLES = ["/proc/net/tcp", "/proc/net/tcp6"]
@@ -25,7 +25,7 @@ def ports(name: str) -> tuple[int, ...]:
     """The TCP ports a running container listens on; none where that cannot be seen."""
     try:
         for reader in _READERS:
-            told = engine.read_inside(name, [*reader, *_TABLES], _SECONDS, _MOST)
+            told = engine_files.read_inside(name, [*reader, *_TABLES], _SECONDS, _MOST)
             if found := listed(told):
                 return found
     except (ContainerEngineError, Unavailable):

@@ -19,7 +19,7 @@ from typing import Any
 
 from django.conf import settings
 
-from runtime import egress, engine, files, recipe, removal, threads
+from runtime import egress, engine, engine_files, files, recipe, removal, threads
 from runtime.ahead import Ahead
 from runtime.deaths import LABEL, Deaths
 from runtime.doors import MOUNT, SOCKET, Door, Doors
@@ -177,7 +177,7 @@ def _image() -> str:
     except FileNotFoundError:
         raise NoDoor("The door is missing: run scripts/door.") from None
     digest = hashlib.sha256(program).hexdigest()[:12]
-    return engine.import_image(
+    return engine_files.import_image(
         f"{settings.DOCKER_IMAGE_PREFIX}/door",
         digest,
         files.archive("door", program),

@@ -67,11 +67,8 @@ class TunnelEnd(Protocol):
 
 
 def answer_parser(receiver: Any) -> Any:
-    """A parser of a server's answers.
-
-    Lines of the head may end in LF alone, as those of CGI programs do behind busybox's
-    httpd (RFC 9112 section 2.2 allows it to a recipient); everything else is strict.
-    Whatever the client gets is framed anew.
+    """A parser of answers. Lines of the head may end in LF alone, as CGI programs' do
+    behind busybox's httpd (RFC 9112 section 2.2); what the client gets is framed anew.
     """
     parser = httptools.HttpResponseParser(receiver)
     parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)

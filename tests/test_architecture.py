@@ -23,6 +23,7 @@ DOCKER_ADAPTERS = {
     "builds/engine.py",
     "runtime/engine.py",
     "runtime/engine_client.py",
+    "runtime/engine_files.py",
 }
 
 
