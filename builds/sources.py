@@ -300,12 +300,14 @@ class _Walk:
 
     def _hold_heredocs_plain(self, one: Instruction) -> None:
         """Whether what follows is text or instructions must not be open to doubt."""
-        unusual = self._heredocs and "<<" in _PLAIN_HEREDOC.sub("", one.text)
-        if unusual and self._rules.parent is not None:
+        if self._rules.parent is None or not self._heredocs or "<<" not in one.text:
+            return
+        is_open = not shell_words(one.text) or "${" in one.text
+        if is_open or "<<" in _PLAIN_HEREDOC.sub("", one.text):
             raise self._error(
                 one.place(one.words[0]),
-                "<< is refused here but as a plain heredoc, <<NAME: what else it means "
-                "differs between versions of Docker.",
+                "<< is refused here but as a plain heredoc, <<NAME, without ${ and an "
+                "open quote before it: what else it means differs between versions.",
             )
 
     # -- Errors -----------------------------------------------------------------------

@@ -10,6 +10,7 @@ import io
 import tarfile
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 from django.conf import settings
@@ -65,10 +66,13 @@ def vet(
         ids=is_classic,
         parent=None if held else parent,
     )
-    names: tuple[str, ...] = ()
-    for heredocs in _readings(text, builtin=builtin, is_classic=is_classic):
-        names += sources.check(text, file, rules, heredocs=heredocs)
-    return tuple(dict.fromkeys(names))
+    frontend = dockerfile.frontend(text, file)
+    asked = frontend is not None and not builtin and not is_classic
+    names = sources.check(text, file, rules, heredocs=asked or engine.heredocs())
+    if asked and not held:
+        # What the frontend takes for a heredoc another version takes for instructions.
+        sources.check(text, file, replace(rules, parent=None), heredocs=False)
+    return names
 
 
 _holds: dict[tuple[str, str], bool] = {}
@@ -108,10 +112,3 @@ def _try_policy(stop: Callable[[], bool]) -> bool:
                 f"What this Docker Engine holds back cannot be tried: {error.message}"
             ) from None
     raise BuildEngineError("An address where nothing is has been fetched from.")
-
-
-def _readings(text: str, *, builtin: bool, is_classic: bool) -> set[bool]:
-    """With heredocs, without them, or both where either may be meant."""
-    if is_classic or (dockerfile.frontend(text) and not builtin):
-        return {True, False}
-    return {engine.heredocs()}

@@ -1,6 +1,6 @@
 """What becomes of each Dockerfile of `attempts.py`, on the engine of the settings.
 
-`scripts/test-engines` runs the same on a newer one with either image store.
+`make test` runs the same on a newer one with either image store, within its network.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 from django.test import override_settings
 from django.utils import timezone
 
-from builds import engine, images, policy, vetting
+from builds import client, engine, images, policy, vetting
 from builds.errors import BuildEngineError, BuildError
 from tests.builds.attempts import (
     DENIED,
@@ -31,6 +31,8 @@ from tests.builds.attempts import (
     table,
 )
 from tests.builds.conftest import Maker
+
+pytestmark = pytest.mark.newer_engine
 
 # What the words of a row look like in the error.
 SAID = {
@@ -184,6 +186,23 @@ def test_where_the_engine_has_policies_they_hold_by_themselves(
     assert is_newer is vetting.holds_sources(lambda: False)
     for text in UNSEEN if is_newer else ():
         assert policy.DENIED in stranger.built(text.format(**stranger.names)), text
+    assert not asked[1]
+
+
+def test_where_no_client_has_buildkit_ids_are_refused(
+    stranger: Stranger, asked: tuple[int, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threats 39, 121 and 123: the classic builder takes three digits for an image."""
+    monkeypatch.setattr(client, "find", lambda: None)
+    for text in (
+        "FROM {id}\nRUN cat /secret\n",
+        "FROM {short}\nRUN cat /secret\n",
+        "FROM busybox\nCOPY --from={short} /secret /s\nRUN cat /s\n",
+        "FROM {victim}\n",
+        "FROM {adds}\n",
+        "FROM busybox\nADD {url} /x\n",
+    ):
+        assert stranger.outcome(text) == REFUSED, text
     assert not asked[1]
 
 

@@ -150,6 +150,8 @@ def test_what_is_a_body_for_new_engines_is_an_instruction_for_old_ones() -> None
         ("ARG TARGETARCH=x\nFROM a$TARGETARCH\n", Parent(), "2:6: .*cannot be told"),
         ("FROM --platform=linux/arm64 p\n", Parent(), "1:6: .*another platform"),
         ("FROM p\nRUN a <<\"A\\\"B\"\nA\n", Parent(), "2:5: << is refused"),
+        ("FROM p\nRUN it's <<A\nA\n", Parent(), "2:5: << is refused"),
+        ("FROM p\nRUN a ${B%c} <<A\nA\n", Parent(), "2:5: << is refused"),
         ("FROM p\rADD a /x\n", Parent(), "a carriage return"),
         ("FROM p\nADD " + "a " * 1001 + "/x\n", Parent(), "cannot be told"),
         ("FROM p\n" + "".join(f"ENV A{n + 1}=${{A{n}}}${{A{n}}}b\n" for n in range(40))

@@ -301,6 +301,25 @@ def test_a_removed_application_is_off_the_air_at_once(
     assert Application.objects.named("alice/app") == again
 
 
+def test_images_of_earlier_versions_get_tags_that_nobody_can_guess(
+    application: Application, docker_client: Any
+) -> None:
+    """Threat 39: in the first minute after an upgrade, while they serve."""
+    push(application)
+    serving = live()
+    assert serving is not None
+    old = serving.image_tag.rpartition("-")[0]
+    docker_client.api.tag(serving.image_id, *old.split(":"))
+    docker_client.api.remove_image(serving.image_tag)
+    Build.objects.filter(pk=serving.build_id).update(image_tag=old)
+    Deployment.objects.filter(pk=serving.pk).update(image_tag=old)
+    pipeline.heal()
+    serving.refresh_from_db()
+    assert serving.image_tag.startswith(f"{old}-")
+    tags = docker_client.images.get(serving.image_id).tags
+    assert tags == [serving.image_tag] == [serving.build.image_tag]
+
+
 @pytest.mark.newer_engine
 def test_an_image_removed_behind_our_back_is_built_again(
     application: Application, docker_client: docker.DockerClient
