@@ -66,28 +66,18 @@ ROWS = (
         NOTHING,
     ),
     Row(
-        "a cache mount with the victim's id",
-        "FROM busybox\nRUN --mount=type=cache,id=shared,target=/c test ! -e /c/x\n",
+        "cache mounts with the victim's id, shared and private, and at its path",
+        "FROM busybox\nRUN --mount=type=cache,id=shared,target=/a "
+        "--mount=type=cache,id=shared,sharing=private,target=/b "
+        "--mount=type=cache,target=/c test ! -e /a/x -a ! -e /b/x -a ! -e /c/x\n",
         NOTHING,
     ),
     Row(
-        "a cache mount without an id, at the victim's path",
-        "FROM busybox\nRUN --mount=type=cache,target=/c test ! -e /c/x\n",
-        NOTHING,
-    ),
-    Row(
-        "a cache mount, `sharing=locked` and `private`",
-        "FROM busybox\n"
-        "RUN --mount=type=cache,id=shared,sharing=locked,target=/c test ! -e /c/x\n"
-        "RUN --mount=type=cache,id=shared,sharing=private,target=/c test ! -e /c/x\n",
-        NOTHING,
-    ),
-    Row(
-        "a cache mount that brings its own namespace",
+        "cache mounts that bring a namespace",
         "ARG BUILDKIT_CACHE_MOUNT_NS={space}\nFROM busybox\n"
         "ARG BUILDKIT_CACHE_MOUNT_NS={space}\nENV BUILDKIT_CACHE_MOUNT_NS={space}\n"
-        "RUN --mount=type=cache,id=shared,target=/c test ! -e /c/x\n"
-        "RUN --mount=type=cache,id={space}/shared,target=/c test ! -e /c/x\n",
+        "RUN --mount=type=cache,id=shared,target=/a "
+        "--mount=type=cache,id={space}/shared,target=/b test ! -e /a/x -a ! -e /b/x\n",
         NOTHING,
     ),
     Row(
