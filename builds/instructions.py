@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -20,7 +20,7 @@ SPACE = (
 _BOM = "\ufeff"
 _WORD = re.compile(rf"[^{SPACE}]+")
 _DIRECTIVE = re.compile(r"#[\t\n\f\r ]*([A-Za-z][A-Za-z0-9]*)[\t\n\f\r ]*=[ \t]*(.*)")
-_DIRECTIVES = {"syntax", "escape", "check"}
+_DIRECTIVES = ("syntax", "escape", "check")  # older versions do not know the last
 _HEREDOC = re.compile(r"[0-9]*<<(-?)([^<]+)")
 _MAY_HOLD_HEREDOCS = {"add", "copy", "run"}
 
@@ -104,11 +104,19 @@ class Instruction:
         return None
 
 
-def escape_of(text: str) -> str:
-    """What `# escape=` makes the escape character; a backslash without it."""
+def is_escape_open(text: str) -> bool:
+    """Whether versions of Docker differ in what the escape character is."""
+    return escape_of(text) != escape_of(text, _DIRECTIVES[:2])
+
+
+def escape_of(text: str, known: Sequence[str] = _DIRECTIVES) -> str:
+    """What `# escape=` makes the escape character; a backslash without it.
+
+    Directives end with the first line that is none of the `known` ones.
+    """
     for line in text.removeprefix(_BOM).split("\n"):
         found = _DIRECTIVE.match(line.lstrip(SPACE))
-        if not found or found[1].lower() not in _DIRECTIVES:
+        if not found or found[1].lower() not in known:
             break
         if found[1].lower() == "escape" and found[2].strip(SPACE) == "`":
             return "`"

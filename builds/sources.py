@@ -19,6 +19,7 @@ from builds.instructions import (
     Place,
     Word,
     escape_of,
+    is_escape_open,
     read,
     shell_words,
 )
@@ -68,10 +69,11 @@ def check(text: str, file: str, rules: Rules, *, heredocs: bool) -> tuple[str, .
     Raises BuildError with file, line and column for a source it may not have.
     """
     walk = _Walk(file, escape_of(text), rules, heredocs=heredocs)
-    if rules.parent and _STRAY_RETURN.search(text):
+    if rules.parent and (_STRAY_RETURN.search(text) or is_escape_open(text)):
         raise BuildError(
-            f"{file}: a carriage return stands within a line, which engines read "
-            "differently. Remove it.",
+            f"{file}:1: a carriage return stands within a line, or # check= before "
+            "# escape=, which versions of Docker read differently. Remove it, or write "
+            "# escape= first.",
             "build:source",
         )
     instructions = read(text, heredocs=heredocs)

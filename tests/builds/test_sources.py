@@ -153,6 +153,8 @@ def test_what_is_a_body_for_new_engines_is_an_instruction_for_old_ones() -> None
         ("FROM p\nRUN it's <<A\nA\n", Parent(), "2:5: << is refused"),
         ("FROM p\nRUN a ${B%c} <<A\nA\n", Parent(), "2:5: << is refused"),
         ("FROM p\rADD a /x\n", Parent(), "a carriage return"),
+        (f"# check=skip=all\n# escape=`\nFROM p\nRUN a `\nADD {U} /x\n", Parent(),
+         "# check= before"),
         ("FROM p\nADD " + "a " * 1001 + "/x\n", Parent(), "cannot be told"),
         ("FROM p\n" + "".join(f"ENV A{n + 1}=${{A{n}}}${{A{n}}}b\n" for n in range(40))
          + "ADD $A40 /x\n", Parent(), "cannot be told"),
