@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from applications.admin import ReadOnly
-from builds.models import Build, BuildLogChunk
+from builds.models import Build, BuildLogChunk, Registry, RegistryCredential
 
 
 @admin.register(Build)
@@ -33,3 +33,20 @@ class BuildLogChunkAdmin(ReadOnly):
         """A log of ten megabytes has no place in an admin page."""
         rows = super().get_queryset(request)
         return rows.defer("text").select_related("build__function")
+
+
+@admin.register(Registry)
+class RegistryAdmin(ReadOnly):
+    """Hosts that have or had credentials."""
+
+    list_display = ["host"]
+
+
+@admin.register(RegistryCredential)
+class RegistryCredentialAdmin(ReadOnly):
+    """Stored and removed on the dashboard's page, which tries them first; what is
+    stored of a password is in no page."""
+
+    list_display = ["registry", "namespace", "username", "changed_at"]
+    list_select_related = ["registry"]
+    exclude = ["encrypted_password"]

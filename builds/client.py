@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 
@@ -37,6 +39,21 @@ class ImageRequest:
     seconds: float = 600
     cache: str = ""  # what the ids of cache mounts begin with: the application's own
     own: tuple[str, ...] = ()  # repositories below our prefix that it may build on
+
+
+@dataclass(frozen=True)
+class Login:
+    """A user's name and password at a registry; of a namespace, or of everybody."""
+
+    host: str
+    username: str
+    password: str = field(repr=False)
+    namespace: str = ""
+
+    @property
+    def token(self) -> str:
+        """Both as HTTP's basic authentication and Docker's configuration have them."""
+        return base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
 
 
 def find() -> Client | None:
@@ -98,14 +115,19 @@ def command(client: Client, request: ImageRequest) -> list[str]:
     ]
 
 
-def environment() -> dict[str, str]:
-    """All a docker client gets to see: our daemon, and none of the host's logins."""
-    config = _config_directory()
+def environment(config: Path | None = None) -> dict[str, str]:
+    """All a docker client gets to see: our daemon, and none of the host's logins.
+
+    `config` is the directory of a configuration with logins of ours (`logins.py`).
+    """
+    shared = _config_directory()
     env = {
         "PATH": os.environ.get("PATH", os.defpath),
-        "HOME": str(config),
+        "HOME": str(shared),
         "LANG": "C.UTF-8",
-        "DOCKER_CONFIG": str(config),
+        "DOCKER_CONFIG": str(config or shared),
+        # What buildx remembers is the same for every build.
+        "BUILDX_CONFIG": str(shared / "buildx"),
         "DOCKER_HOST": settings.DOCKER_HOST,
         "DOCKER_BUILDKIT": "1",
         # Attestations would make the image an index, whose id cannot be run.
@@ -117,13 +139,17 @@ def environment() -> dict[str, str]:
     return env
 
 
+def configuration() -> dict[str, Any]:
+    """A client's configuration without logins that still finds a user's plugins."""
+    plugins = Path(os.environ.get("HOME") or "/root", ".docker", "cli-plugins")
+    return {"cliPluginsExtraDirs": [str(plugins)]} if plugins.is_dir() else {}
+
+
 def _config_directory() -> Path:
-    """A configuration without credentials that still finds a user's own plugins."""
     directory = Path(settings.DATA_DIR) / "docker-config"
     directory.mkdir(parents=True, exist_ok=True)
-    plugins = Path(os.environ.get("HOME") or "/root", ".docker", "cli-plugins")
-    wanted = json.dumps({"cliPluginsExtraDirs": [str(plugins)]})
+    wanted = json.dumps(configuration())
     file = directory / "config.json"
-    if plugins.is_dir() and not (file.exists() and file.read_text() == wanted):
+    if not (file.exists() and file.read_text() == wanted):
         file.write_text(wanted)
     return directory

@@ -11,11 +11,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,14 +24,13 @@ import docker
 import requests
 from django.conf import settings
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from docker.tls import TLSConfig
 from docker.utils import kwargs_from_env
 
-from builds import client, failure, limits, policy, process
-from builds.client import ImageRequest
+from builds import client, failure, limits, logins, policy, process
+from builds.client import ImageRequest, Login
+from builds.engine_client import api_client
 from builds.errors import BuildCancelled, BuildEngineError, BuildError
 
-_QUICK = 30  # seconds one call to the image API may take
 _BUILD_LAST_WORDS = 400  # lines kept to explain a failure
 _CONFLICT = 409
 _HEREDOCS_FROM = 23  # the engine's version
@@ -48,6 +46,7 @@ class ImageInfo:
     os: str = "linux"
     architecture: str = ""
     tags: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()  # its names at registries, if it came from one
 
 
 BuiltImage = ImageInfo
@@ -63,7 +62,7 @@ def available() -> None:
             "DOCKER_ENABLED is off, so nothing is built. Switch it on and sync again.",
             "build:disabled",
         )
-    with _api() as api:
+    with api_client() as api:
         api.ping()
 
 
@@ -80,22 +79,24 @@ def build(
     context: BinaryIO,
     on_line: Callable[[str], None],
     stop: Callable[[], bool],
+    known: Sequence[Login] = (),
 ) -> BuiltImage:
     """Make the image from a tar and tag it; `context` must be a real file.
 
     `on_line` gets every line as it is printed; `stop` is asked several times a second
-    and ends the daemon's work too. Raises BuildCancelled, BuildError (theirs, with the
-    step) or BuildEngineError (ours).
+    and ends the daemon's work too; `known` are its logins at registries. Raises
+    BuildCancelled, BuildError (theirs, with the step) or BuildEngineError (ours).
     """
     available()
     last: deque[str] = deque(maxlen=_BUILD_LAST_WORDS)
 
     def keep(line: str) -> None:
+        line = logins.hide(line, known)  # a registry may repeat what it was sent
         last.append(line)
         on_line(line)
 
-    with _endings(last, request.seconds):
-        code = _run(request, context, keep, stop)
+    with _endings(last, request.seconds), logins.environment(known) as env:
+        code = _run(request, context, keep, stop, env)
     if code != 0:
         raise failure.explain(list(last), code)
     # The text of a build can say anything; the daemon says which image has our tag.
@@ -121,8 +122,9 @@ def _run(
     context: BinaryIO,
     on_line: Callable[[str], None],
     stop: Callable[[], bool],
+    env: dict[str, str],
 ) -> int:
-    binary, env = client.find(), client.environment()
+    binary = client.find()
     if binary is not None:
         on_line(limits.sentence())
         with policy.file(request.own) as name:
@@ -140,20 +142,28 @@ def _run(
 
 def heredocs() -> bool:
     """Whether the frontend built into this engine knows heredocs."""
-    with _api() as api:
+    with api_client() as api:
         version = str(api.version(api_version=False)["Version"])
     return int(re.split(r"[^0-9]", version)[0] or 0) >= _HEREDOCS_FROM
 
 
-def parent(reference: str, stop: Callable[[], bool], seconds: float) -> ImageInfo:
-    """The image of a full name, as a build on it will find it; fetched if not there.
+def parent(
+    reference: str,
+    stop: Callable[[], bool],
+    seconds: float,
+    known: Sequence[Login] = (),
+    *,
+    afresh: bool = False,
+) -> ImageInfo:
+    """The image of a full name, as a build on it will find it; fetched if not there,
+    and `afresh` if it is.
 
     Raises BuildCancelled, BuildError (theirs) or BuildEngineError (ours).
     """
     here = platform()
     found = image(reference)
-    if found is None or (found.os, found.architecture) != here:
-        _pull(reference, stop, seconds)
+    if afresh or found is None or (found.os, found.architecture) != here:
+        _pull(reference, stop, seconds, known)
         found = image(reference)
     if found is None or (found.os, found.architecture) != here:
         raise BuildError(
@@ -163,12 +173,18 @@ def parent(reference: str, stop: Callable[[], bool], seconds: float) -> ImageInf
     return found
 
 
-def _pull(reference: str, stop: Callable[[], bool], seconds: float) -> None:
+def _pull(
+    reference: str, stop: Callable[[], bool], seconds: float, known: Sequence[Login]
+) -> None:
     lines: list[str] = []
     argv = _own_command({"pull": reference})
-    with tempfile.TemporaryFile() as nothing, _endings(lines, seconds):
-        env = _own(client.environment())
-        code = process.run(argv, env, nothing, lines.append, stop, seconds)
+    with (
+        tempfile.TemporaryFile() as nothing,
+        _endings(lines, seconds),
+        logins.environment(known) as env,
+    ):
+        code = process.run(argv, _own(env), nothing, lines.append, stop, seconds)
+    lines = [logins.hide(line, known) for line in lines]
     if code != 0:
         raise failure.no_parent(reference, lines)
 
@@ -184,7 +200,7 @@ def _own(env: dict[str, str]) -> dict[str, str]:
 
 def image(reference: str) -> ImageInfo | None:
     """The image of an id or tag, or None when the daemon has none."""
-    with _api() as api:
+    with api_client() as api:
         try:
             found = api.inspect_image(reference)
         except (ImageNotFound, NotFound):
@@ -196,25 +212,26 @@ def image(reference: str) -> ImageInfo | None:
         os=found.get("Os", ""),
         architecture=found.get("Architecture", ""),
         tags=tuple(found.get("RepoTags") or ()),
+        digests=tuple(found.get("RepoDigests") or ()),
     )
 
 
 def ids() -> frozenset[str]:
     """The ids of all images the daemon has."""
-    with _api() as api:
+    with api_client() as api:
         return frozenset(api.images(quiet=True))
 
 
 def tags() -> dict[str, str]:
     """All tags the daemon knows, with the ids of their images."""
-    with _api() as api:
+    with api_client() as api:
         found = api.images()
     return {tag: row["Id"] for row in found for tag in row.get("RepoTags") or ()}
 
 
 def platform() -> tuple[str, str]:
     """The daemon's operating system and architecture, in an image's words."""
-    with _api() as api:
+    with api_client() as api:
         version = api.version(api_version=False)
     return version["Os"], version["Arch"]
 
@@ -222,14 +239,14 @@ def platform() -> tuple[str, str]:
 def tag(image_id: str, name: str) -> None:
     """Give an image one more tag; raises BuildEngineError when it is gone."""
     repository, _, version = name.rpartition(":")
-    with _api() as api:
+    with api_client() as api:
         if not api.tag(image_id, repository, version):
             raise BuildEngineError(f"Docker did not tag {image_id} as {name}.")
 
 
 def untag(name: str) -> None:
     """Take a tag off an image that has another one, so that the image stays."""
-    with _api() as api:
+    with api_client() as api:
         try:
             api.remove_image(name, noprune=True)
         except (ImageNotFound, NotFound):
@@ -244,7 +261,7 @@ def remove(name: str, image_id: str) -> int:
     at_tag, by_id = image(name) if name else None, image(image_id)
     if by_id is None:
         return 0
-    with _api() as api:
+    with api_client() as api:
         try:
             if at_tag is not None and at_tag.id == image_id:
                 api.remove_image(name)
@@ -261,7 +278,7 @@ def remove(name: str, image_id: str) -> int:
 
 def disk() -> Path | None:
     """Where the daemon keeps images, or None when that is on another machine."""
-    with _api() as api:
+    with api_client() as api:
         root = Path(api.info().get("DockerRootDir") or "/nonexistent")
     local = settings.DOCKER_HOST.startswith("unix://")
     return root if local and root.is_dir() else None
@@ -271,45 +288,6 @@ def disk_free() -> int | None:
     """Bytes free where the daemon keeps images, or None when that cannot be seen."""
     root = disk()
     return shutil.disk_usage(root).free if root else None
-
-
-@contextmanager
-def _api() -> Iterator[Any]:  # the SDK's own annotations are incomplete
-    """A client for one errand: no connection is shared with a forked worker."""
-    try:
-        _knock()
-        api = docker.APIClient(
-            base_url=settings.DOCKER_HOST, tls=_tls(), timeout=_QUICK, version="auto"
-        )
-        try:
-            yield api
-        finally:
-            api.close()
-    except (DockerException, requests.RequestException, OSError) as error:
-        raise BuildEngineError(
-            f"The Docker daemon at {settings.DOCKER_HOST} does not do what it should: "
-            f"{error}. Is it running, and may this process use it?"
-        ) from error
-
-
-def _knock() -> None:
-    """Raise OSError when no daemon listens; the SDK would leave its socket open."""
-    kind, _, path = settings.DOCKER_HOST.partition("://")
-    if kind == "unix":
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(_QUICK)
-            probe.connect(path)
-
-
-def _tls() -> TLSConfig | bool:
-    if not settings.DOCKER_TLS_VERIFY:
-        return False
-    path = Path(settings.DOCKER_CERT_PATH)
-    return TLSConfig(
-        client_cert=(str(path / "cert.pem"), str(path / "key.pem")),
-        ca_cert=str(path / "ca.pem"),
-        verify=True,
-    )
 
 
 # -- The classic builder, in a process of its own -------------------------------------

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from builds.errors import BuildEngineError, BuildError
 from builds.lines import quoted, telling
+from builds.sources import repository_of
 
 DAEMON_LOST = "the connection to the Docker daemon was lost"
 REASON_LINES = 3
@@ -26,8 +27,15 @@ _REGISTRY = re.compile(
     r"(?i)failed to do request|no such host|i/o timeout|tls handshake timeout"
     r"|toomanyrequests|network is unreachable|connection refused|server misbehaving"
 )
+_NOT_THERE = re.compile(
+    r"(?i)\b404\b|not found|(?:manifest|name) unknown|does not exist|no matching"
+)
+_NOT_LET_IN = re.compile(
+    r"(?i)\b(?:401|403)\b|unauthorized|no basic auth credentials|denied|forbidden"
+    r"|insufficient[_ ]scope|authorization failed"
+)
 _FRONTEND = re.compile(r"resolve image config for (?:docker-image://)?(\S+)")
-_METADATA = re.compile(r"load metadata for (\S+)")
+_METADATA = re.compile(r"load metadata for (\S+)|\AFROM (?:--\S+ )*(\S+)")
 _STEP = re.compile(r"^ > (.+):$")
 _CLASSIC_STEP = re.compile(r"^Step \d+/\d+ : (.+)$")
 _FAILED = re.compile(r"^#(\d+) ERROR: ")
@@ -47,6 +55,12 @@ class FrontendUnavailable(BuildEngineError):
     """The frontend of `# syntax=` could not be had; the built-in one may do."""
 
     code = "build:frontend"
+
+
+def is_refusal(said: str) -> bool:
+    """Whether a registry answered, and said no; else it could not be asked."""
+    said_no = _NOT_LET_IN.search(said) or _NOT_THERE.search(said)
+    return said_no is not None and _REGISTRY.search(said) is None
 
 
 def timed_out(lines: Sequence[str], seconds: float) -> BuildError:
@@ -71,7 +85,7 @@ def explain(lines: Sequence[str], code: int) -> BuildError | BuildEngineError:
     if frontend := _FRONTEND.search(step):
         return FrontendUnavailable(f"{frontend[1]} cannot be had: {end}")
     if parent := _METADATA.search(step):
-        return _parent(parent[1], end, step)
+        return _parent(parent[1] or parent[2], end, step)
     return _refused(end, step)
 
 
@@ -90,8 +104,15 @@ def _parent(name: str, end: str, step: str) -> BuildError | BuildEngineError:
             f"cannot be reached: {end}",
             "build:registry",
         )
+    hint = ""
+    if _NOT_LET_IN.search(end):
+        host = repository_of(name).partition("/")[0]
+        hint = (
+            f". If it is private, somebody who runs this installation can store "
+            f"credentials for it: manage.py add_registry --host {host}"
+        )
     return BuildError(
-        f"The parent image {name} cannot be had: {end}", "build:parent", step
+        f"The parent image {name} cannot be had: {end}{hint}", "build:parent", step
     )
 
 

@@ -14,7 +14,7 @@ from applications.models import Function
 from applications.quantities import show_size
 from applications.spec import FunctionSpec
 from applications.work import Lease
-from builds import engine, images, parse_error, vetting
+from builds import credentials, engine, images, parse_error, vetting
 from builds.client import ImageRequest
 from builds.context import Limits
 from builds.engine import BuiltImage
@@ -161,10 +161,12 @@ def _image_of(
 ) -> BuiltImage:
     application = build.function.application
     own = vetting.own_repositories(application)
+    access = credentials.of(build.function.namespace, log)
     vetting.vet(
         found.text,
         build.spec["dockerfile"],
         own,
+        access,
         watch.stop,
         watch.left,
         builtin=found.builtin,
@@ -183,7 +185,7 @@ def _image_of(
     )
     log.add("==> Build")
     try:
-        return engine.build(order, tar, log.add, watch.stop)
+        return engine.build(order, tar, log.add, watch.stop, access.logins)
     except BuildError as error:
         file = build.spec["dockerfile"]
         raise parse_error.located(error, found.text, file) from error

@@ -1,16 +1,19 @@
-"""One attempt to make an image for a function at a revision, and its log."""
+"""Builds with their logs, and the registries whose images builds may start from."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 from django.urls import reverse
 from django.utils import timezone
 
+from applications import encryption, names
 from applications.models import Function, Revision, Sync
 from applications.work import State, Work, WorkQuerySet
+from builds import references
 
 
 class BuildQuerySet(WorkQuerySet):
@@ -114,3 +117,72 @@ class BuildLogChunk(models.Model):
 
     def __str__(self) -> str:
         return f"lines {self.first_line}+{self.line_count} of build {self.build_id}"
+
+
+def _validate_host(value: str) -> None:
+    if problem := references.registry_problem(value):
+        raise ValidationError(f"{problem[0].upper()}{problem[1:]}.")
+
+
+def _validate_username(value: str) -> None:
+    if ":" in value or not value.isprintable():
+        raise ValidationError("Must not hold colons or control characters.")
+
+
+class Registry(models.Model):
+    """A host that images come from, and that has or once had credentials here.
+
+    It stays when its credentials go: what was fetched with them may still be on the
+    Docker host, and who asks for it is still asked what the registry lets them see.
+    """
+
+    host = models.CharField(max_length=255, unique=True, validators=[_validate_host])
+
+    class Meta:
+        ordering = ["host"]
+        verbose_name_plural = "registries"
+
+    def __str__(self) -> str:
+        return self.host
+
+
+class RegistryCredential(models.Model):
+    """A user's name and password at a registry, for the builds of one namespace.
+
+    An empty namespace is the whole installation; a namespace's own come first.
+    """
+
+    registry = models.ForeignKey(
+        Registry, on_delete=models.CASCADE, related_name="credentials"
+    )
+    namespace = models.CharField(
+        max_length=63,
+        blank=True,
+        validators=[names.validate_namespace],
+        help_text="Whose builds may use it; empty: everybody's.",
+    )
+    username = models.CharField(max_length=255, validators=[_validate_username])
+    encrypted_password = models.TextField(editable=False)
+    changed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["registry__host", "namespace"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["registry", "namespace"],
+                name="one_credential_per_registry_and_namespace",
+            )
+        ]
+
+    def __str__(self) -> str:
+        whose = f"namespace {self.namespace}" if self.namespace else "everybody"
+        return f"{self.registry} for {whose}"
+
+    @property
+    def password(self) -> str:
+        """What was entered. Raises Undecipherable when the key for it is gone."""
+        return encryption.decrypt(self.encrypted_password)
+
+    @password.setter
+    def password(self, value: str) -> None:
+        self.encrypted_password = encryption.encrypt(value)

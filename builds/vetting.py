@@ -19,6 +19,7 @@ from django.utils.crypto import salted_hmac
 from applications.models import Application, Function
 from builds import client, dockerfile, engine, images, policy, sources
 from builds.client import ImageRequest
+from builds.credentials import Access
 from builds.errors import BuildEngineError, BuildError
 from builds.sources import Parent, Rules
 
@@ -40,6 +41,7 @@ def vet(
     text: str,
     file: str,
     own: tuple[str, ...],
+    access: Access,
     stop: Callable[[], bool],
     seconds: float,
     *,
@@ -47,14 +49,17 @@ def vet(
 ) -> tuple[str, ...]:
     """The names of all images a Dockerfile uses; `builtin` is about its frontend.
 
-    Raises BuildError, with the place, for a source it may not have.
+    Raises BuildError, with the place, for a source it may not have. Where registries
+    have credentials here every name must be known, because they are asked about it.
     """
     is_classic = client.find() is None
     held = not is_classic and holds_sources(stop)
 
     @cache
     def parent(name: str) -> Parent:
-        found = engine.parent(sources.canonical(name), stop, seconds)
+        is_asked = access.check(name)
+        full = sources.canonical(name)
+        found = engine.parent(full, stop, seconds, access.logins, afresh=is_asked)
         pairs = (entry.partition("=") for entry in found.config.get("Env") or ())
         env = {key: value for key, _, value in pairs}
         return Parent(env, tuple(found.config.get("OnBuild") or ()))
@@ -64,14 +69,17 @@ def vet(
         frozenset(own),
         "/".join(engine.platform()),
         ids=is_classic,
-        parent=None if held else parent,
+        parent=None if held and not access.guarded else parent,
     )
     frontend = dockerfile.frontend(text, file)
     asked = frontend is not None and not builtin and not is_classic
     names = sources.check(text, file, rules, heredocs=asked or engine.heredocs())
     if asked and not held:
         # What the frontend takes for a heredoc another version takes for instructions.
-        sources.check(text, file, replace(rules, parent=None), heredocs=False)
+        second = replace(rules, parent=None)
+        names += sources.check(text, file, second, heredocs=False)
+    for name in dict.fromkeys(names):
+        access.check(name)
     return names
 
 

@@ -20,7 +20,7 @@ from applications.repository import Snapshot
 from applications.spec import FunctionSpec
 from applications.work import State, attempt
 from builds import build as builds
-from builds import images
+from builds import images, logins
 from builds.errors import InputMissing
 from builds.models import Build
 from runtime import cleanup, deploy, trial
@@ -165,7 +165,8 @@ def heal() -> None:
 
 
 def remove_orphans() -> None:
-    """Free what a killed gateway left running."""
+    """Free what a killed gateway left running, and a killed worker lying about."""
+    logins.sweep()
     cleanup.remove_orphans()
 
 

@@ -20,3 +20,8 @@ def read_or_create(path: Path) -> str:
             os.link(draft, path)
         draft.unlink()
     return path.read_text().strip()
+
+
+def keys(given: list[str], path: Path) -> list[str]:
+    """The keys that were given, or the one in `path`, made when it is not there."""
+    return given or read_or_create(path).split()

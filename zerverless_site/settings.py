@@ -270,6 +270,9 @@ DEBUG = read.switch("ZERVERLESS_DEBUG", "off", "Django's debug pages; never in p
 SECRET_KEY = read.text(
     "ZERVERLESS_SECRET_KEY", "", "Signing key; made once in the data directory."
 )
+ZERVERLESS_ENCRYPTION_KEY = read.words(
+    "ZERVERLESS_ENCRYPTION_KEY", "", "Keys of stored passwords, newest first."
+)
 DATABASE_URL = read.text(
     "DATABASE_URL",
     f"sqlite:///{DATA_DIR / 'db.sqlite3'}",
@@ -282,6 +285,7 @@ if _problem := functions_host_problem(ZERVERLESS_FUNCTIONS_HOST, ZERVERLESS_BASE
 read.finish()
 
 SECRET_KEY = SECRET_KEY or secrets.read_or_create(DATA_DIR / "secret-key")
+ENCRYPTION_KEYS = secrets.keys(ZERVERLESS_ENCRYPTION_KEY, DATA_DIR / "encryption-key")
 ZERVERLESS_METRICS_TOKEN = ZERVERLESS_METRICS_TOKEN or secrets.read_or_create(
     DATA_DIR / "metrics-token"
 )

@@ -6,7 +6,7 @@ import io
 import secrets
 import tarfile
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from applications.models import Application, Function, Revision, Sync
 from applications.spec import FunctionSpec
 from builds import build as work
 from builds import engine, log
-from builds.client import ImageRequest
+from builds.client import ImageRequest, Login
 from builds.engine import BuiltImage
 from builds.models import Build
 from tests.fixtures.docker import LABEL
@@ -33,6 +33,7 @@ class Maker:
     prefix: str
     lines: list[str] = field(default_factory=list)
     stop: Callable[[], bool] = lambda: False
+    logins: Sequence[Login] = ()
 
     def __call__(
         self, dockerfile: str, files: Mapping[str, str] | None = None, **order: Any
@@ -48,7 +49,9 @@ class Maker:
                     info = tarfile.TarInfo(name)
                     info.size = len(text.encode())
                     tar.addfile(info, io.BytesIO(text.encode()))
-            return engine.build(request, file, self.lines.append, self.stop)
+            return engine.build(
+                request, file, self.lines.append, self.stop, self.logins
+            )
 
     def tag(self, name: str) -> str:
         return f"{self.prefix}/engine/{name}:1"

@@ -18,6 +18,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from builds import client, engine, images, policy, vetting
+from builds.credentials import Access
 from builds.errors import BuildEngineError, BuildError
 from tests.builds.attempts import (
     DENIED,
@@ -75,7 +76,15 @@ class Stranger:
         """What becomes of it, in the words of the page where that is known."""
         text = dockerfile.format(**self.names)
         try:
-            vetting.vet(text, "Dockerfile", self.own, lambda: False, 60, builtin=True)
+            vetting.vet(
+                text,
+                "Dockerfile",
+                self.own,
+                Access(""),
+                lambda: False,
+                60,
+                builtin=True,
+            )
         except BuildError as error:
             has_place = re.match(r"Dockerfile:\d+(:\d+)?: ", error.message)
             return REFUSED if has_place else error.message

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from builds import engine
+from builds import engine, engine_client
 from builds.errors import BuildCancelled, BuildError
 from tests.builds.conftest import Maker
 from tests.fixtures.docker import Daemon
@@ -118,7 +118,7 @@ def test_a_silent_step_outlives_the_timeout_of_an_api_call(
     make_image: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Threat 46: the SDK gives up on a step that prints nothing for 60 seconds."""
-    monkeypatch.setattr(engine, "_QUICK", 1)
+    monkeypatch.setattr(engine_client, "_QUICK", 1)
     make_image(f"FROM busybox\nRUN sleep 2 # {secrets.token_hex(4)}\nCMD true\n")
 
 

@@ -27,6 +27,7 @@ PAGES = [
     "function_instance",
     "activity",
     "system",
+    "registries",
 ]
 FRAGMENTS = [
     "overview_part",
@@ -41,7 +42,14 @@ FRAGMENTS = [
     "instances_part",
     "instance_logs",
 ]
-POST_ONLY = ["application_sync", "build_cancel", "theme", "logout", "connection_result"]
+POST_ONLY = [
+    "application_sync",
+    "build_cancel",
+    "theme",
+    "logout",
+    "connection_result",
+    "registry_remove",
+]
 OPEN = {"login", "setup", "theme", "schema", "function_call"}
 
 
@@ -63,6 +71,8 @@ def address(name: str, world: World) -> str:
         return reverse(name, args=[world.function.pk])
     if name == "application_part":
         return reverse(name, args=[world.application.pk])
+    if name == "registry_remove":
+        return reverse(name, args=[1])
     if name.startswith("build"):
         return reverse(name, args=[world.build.pk])
     if name.startswith("application") and name not in {

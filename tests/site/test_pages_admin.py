@@ -22,6 +22,8 @@ HISTORY = [
     "applications_cluster",
     "builds_build",
     "builds_buildlogchunk",
+    "builds_registry",
+    "builds_registrycredential",
     "runtime_deployment",
     "runtime_invocation",
     "runtime_gateway",
