@@ -2,9 +2,10 @@
 
     python -m benchmarks.bystander        # prints a line for each neighbour
 
-The bystander's function is live before; a change of it is pushed while the neighbour's
-build is being prepared or others of its builds are queued. Not part of `make bench`: a
-neighbour's build is meant to take as long as it can.
+The bystander's function is live before; a change of it is pushed once the neighbour's
+builds are in line before it, or run. Not part of `make bench`: a neighbour's build is
+meant to take as long as it can. Seen on two cores with a load of 20: 21.6 s beside
+nobody; beside the bomb 117.8 s before its work was bounded, and 20.1 s after.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def measure(name: str) -> dict[str, object]:
                 "--name=neighbour",
                 f"--repo={repository}",
             )
-            until(lambda: _running(platform, "/neighbour") > 0, PATIENCE)
+            until(lambda: _builds(platform, "/neighbour") == copies, PATIENCE)
         files["Dockerfile"] = DOCKERFILE.replace("WORD", "two")
         platform.commit("bystander", files)
         began = time.perf_counter()
@@ -70,13 +71,13 @@ def measure(name: str) -> dict[str, object]:
         platform.stop()
 
 
-def _running(platform: Platform, path: str) -> int:
-    """How many builds of functions below a path run."""
+def _builds(platform: Platform, path: str) -> int:
+    """How many builds there are of functions below a path, in whatever state."""
     return int(
         platform.stack.shell(
             "from builds.models import Build\n"
             f"rows = Build.objects.filter(function__path__startswith='{path}')\n"
-            "print(rows.filter(state='running').count())"
+            "print(rows.count())"
         )
     )
 

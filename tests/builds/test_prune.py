@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from applications.work import State
 from builds import engine, images
 from builds.models import Build
 from tests.builds.conftest import Maker, Project, good
@@ -89,6 +90,18 @@ def test_forged_labels_do_not_steer_it(make_image: Maker, project: Project) -> N
     )
     images.prune([build])
     assert engine.image(forged.id) is not None
+
+
+def test_an_image_of_a_superseded_build_goes_with_the_next_cleanup(
+    project: Project,
+) -> None:
+    """Threat 128: the daemon had set the tag when the build was stopped."""
+    build = project.built(good())
+    Build.objects.update(state=State.CANCELLED, image_id="", image_size=None)
+    images.prune([])
+    assert engine.image(build.image_id) is None
+    build.refresh_from_db()
+    assert build.image_tag == ""
 
 
 def test_it_can_be_repeated(project: Project) -> None:
