@@ -16,6 +16,9 @@ pytest_plugins = [
 # What touches the database: these run a second time, on PostgreSQL.
 _DATABASE = {"db", "transactional_db", "stack_database", "own_gateway"}
 
+# A daemon of the test's own is of the version that this machine has installed.
+_THIS_ENGINE = {"own_daemon", "own_engine"}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -28,6 +31,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
+    for item in items:
+        if _THIS_ENGINE.intersection(getattr(item, "fixturenames", [])):
+            item.add_marker("this_engine")
     if config.getoption("--database-only"):
         chosen = [item for item in items if _touches_database(item)]
         config.hook.pytest_deselected(items=[i for i in items if i not in chosen])

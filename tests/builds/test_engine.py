@@ -16,7 +16,7 @@ CMD = 'CMD ["true"]\n'
 
 @pytest.mark.newer_engine
 def test_an_image_is_built_tagged_and_labelled_by_us(make_image: Maker) -> None:
-    """Threat 48: a label in the Dockerfile cannot replace ours."""
+    """Threats 48 and 148: a label in the Dockerfile cannot replace ours."""
     built = make_image(
         f"FROM busybox\nLABEL zerverless.build=999\nCOPY . /app\n{CMD}",
         {"hello": "hello there"},
@@ -58,7 +58,7 @@ def test_a_target_stage_is_the_image(make_image: Maker) -> None:
     assert make_image(stages, target="one").config["Cmd"] == ["one"]
 
 
-@pytest.mark.internet
+@pytest.mark.this_engine
 def test_a_package_from_the_network_is_installed(make_image: Maker) -> None:
     install = f"pip install --no-cache-dir six # {secrets.token_hex(4)}"  # not cached
     make_image(f"FROM python:3.11-slim\nRUN {install}\nRUN python -m six\n{CMD}")

@@ -175,7 +175,7 @@ def test_nothing_is_left_for_the_next_request(runner: Runner) -> None:
 
 @pytest.mark.newer_engine
 def test_a_declared_volume_is_small_memory_and_no_volume(runner: Runner) -> None:
-    """Threats 47 and 59: however it is written, and one below another."""
+    """Threats 47, 59 and 148: however it is written, and one below another."""
     declared = (
         '["/data", "/data/in", "/odd/", "/v/../up", "//two", "/x/./dot", "/link"]'
     )

@@ -84,7 +84,6 @@ def cleanup(stack: Stack, *arguments: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
-@pytest.mark.newer_engine
 def test_exactly_the_right_images_go_and_dry_run_names_them_first(
     stack: Stack,
     versions: dict[str, list[dict[str, Any]]],
