@@ -68,10 +68,10 @@ def test_from_a_repository_to_an_answer(
     sign_in()
     add(page, repository.url)
     watch_the_build(page)
-    page.get_by_role("link", name="To the function").click()
+    page.get_by_role("link", name="Open function").click()
     address = page.get_by_role("link", name=f"{stack.url}/ana/hello", exact=True)
     expect(address).to_be_visible()
-    expect(page.get_by_role("row", name="v1")).to_contain_text("Serving")
+    expect(page.get_by_role("row", name="v1")).to_contain_text("Live")
     address.click()
     expect(page.locator("body")).to_contain_text("hello from a commit")
 
