@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from applications import names, repository
+from applications.connection_test import ConnectionTest as ConnectionTest
 from applications.errors import UserError
 from applications.work import Work, WorkQuerySet
 

@@ -19,12 +19,11 @@ from django.views.decorators.http import (
     require_POST,
 )
 
-from applications import names
-from applications.connection import Connection
+from applications import connection, names
 from applications.forms import AddForm
 from applications.fragments import fragment, unless_seen, version
 from applications.models import Application, Function, Sync, SyncQuerySet
-from applications.views import tested
+from applications.views import asked, tested
 from applications.work import State
 from builds import outcome
 from builds.models import Build
@@ -96,15 +95,17 @@ def _fact(row: dict[str, Any]) -> tuple[object, ...]:
 @require_http_methods(["GET", "POST"])
 def application_new(request: HttpRequest) -> HttpResponse:
     """Add a repository: test it, save it, watch its first sync."""
-    form = AddForm(request.POST or None, initial={"namespace": _own(request)})
-    result: Connection | None = None
+    test = asked(request, request.GET.get("test"))
+    if test and test.saved:
+        return _first_sync(request, test.saved)
+    initial = test.form if test else {"namespace": _own(request)}
+    form = AddForm(request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
         action = request.POST.get("action")
-        if action != "save_anyway":
-            result = tested(form, form.cleaned_data["namespace"])
-        if action != "test" and (result is None or result.is_good):
+        if action == "save_anyway":
             return _added(request, form)
-    context = {"form": form, "connection": result}
+        return redirect(connection.ask(form, _who(request), saves=action != "test"))
+    context = {"form": form, **tested(test)}
     return render(request, "applications/application_new.html", context)
 
 
@@ -122,9 +123,13 @@ def _added(request: HttpRequest, form: AddForm) -> HttpResponse:
         # Somebody else saved the same name between our check and this.
         messages.error(request, "That name was taken a moment ago: choose another.")
         return redirect("application_new")
-    sync = pipeline.request_sync(application, Sync.Trigger.MANUAL, _who(request))
+    pipeline.request_sync(application, Sync.Trigger.MANUAL, _who(request))
+    return _first_sync(request, application)
+
+
+def _first_sync(request: HttpRequest, application: Application) -> HttpResponse:
     messages.success(request, f"{application} is added. This is its first sync.")
-    return redirect(sync)
+    return redirect(application.syncs.order_by("pk").first() or application)
 
 
 def _who(request: HttpRequest) -> str:

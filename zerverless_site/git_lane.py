@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from django.db import DatabaseError, close_old_connections, connection
 
-from applications.models import Application, Sync
+from applications.models import Application, ConnectionTest, Sync
 from applications.work import Cluster, State
 from zerverless_site import pipeline
 
@@ -29,7 +29,7 @@ BEAT_EVERY = 5.0
 STUCK_SECONDS = 900.0
 STOP_SECONDS = 8.0
 CONSIDERED_MAX = 2000  # rows looked at in one go
-SLOTS = {"poll": 24, "sync": 16}
+SLOTS = {"poll": 24, "sync": 16, "test": 8}
 
 log = logging.getLogger(__name__)
 
@@ -48,22 +48,27 @@ class Job:
 def share(group: str, slots: int) -> int:
     """How many of a kind's slots a group may have at once.
 
-    A host or a tenant has half. What never worked yet has three quarters, and what
-    failed the last time one quarter: what works always finds a free one.
+    A host or a tenant has half, a person who tests connections a quarter. What never
+    worked yet has three quarters, and what failed the last time one quarter: what works
+    always finds a free one.
     """
-    parts = {"failing": 1, "unproven": 3}
-    return slots * parts.get(group, 2) // 4
+    parts = {"failing": 1, "user": 1, "unproven": 3}
+    return slots * parts.get(group.partition(" ")[0], 2) // 4
 
 
 def groups_of(application: Application) -> frozenset[str]:
     """The groups of work for an application's repository."""
-    host = urlsplit(application.repo_url).netloc.lower()
-    groups = {f"host {host}", f"namespace {application.namespace}"} - {"host "}
+    groups = {host_of(application.repo_url), f"namespace {application.namespace}"}
     if application.poll_failures:
         groups |= {"failing", "unproven"}
     elif application.checked_at is None:
         groups.add("unproven")
     return frozenset(groups)
+
+
+def host_of(url: str) -> str:
+    """The group of work for one server."""
+    return f"host {urlsplit(url).netloc.lower()}"
 
 
 class Lane:
@@ -143,8 +148,18 @@ class Lane:
 
 def waiting() -> Iterator[Job]:
     """Everything there is to do: what a person waits for first."""
+    yield from _tests()
     yield from _syncs()
     yield from _polls()
+
+
+def _tests() -> Iterable[Job]:
+    for row in ConnectionTest.objects.waiting().order_by("pk")[:CONSIDERED_MAX]:
+        yield _test(row.pk, f"user {row.asked_by}", host_of(row.form["repo_url"]))
+
+
+def _test(pk: int, *groups: str) -> Job:
+    return Job("test", pk, lambda: pipeline.test_connection(pk), frozenset(groups))
 
 
 def _syncs() -> Iterable[Job]:

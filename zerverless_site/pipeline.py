@@ -11,10 +11,10 @@ from __future__ import annotations
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from applications import declare, observe, poll, repository
+from applications import connection, declare, observe, poll, repository
 from applications.errors import ManifestError
 from applications.manifest import Manifest
-from applications.models import Application, Function, Revision, Sync
+from applications.models import Application, ConnectionTest, Function, Revision, Sync
 from applications.plan import Desired, Kind, plan
 from applications.repository import Snapshot
 from applications.spec import FunctionSpec
@@ -31,6 +31,14 @@ def poll_repository(application: Application) -> None:
     """One look at a repository, for every application that is due and uses it."""
     for changed in poll.look(application):
         request_sync(changed, Sync.Trigger.POLL)
+
+
+def test_connection(pk: int) -> None:
+    """Test what a form says; a new application that is good begins with its sync."""
+    test = ConnectionTest.objects.filter(pk=pk).first()
+    saved = connection.run(pk)
+    if test and saved and not test.edited:
+        request_sync(saved, Sync.Trigger.MANUAL, test.asked_by)
 
 
 def request_sync(application: Application, trigger: Sync.Trigger, by: str = "") -> Sync:
@@ -148,6 +156,8 @@ def sweep() -> None:
     """Ensure nothing a crash can orphan stays so: leases, hints, activations."""
     Sync.objects.reap()
     Build.objects.reap()
+    ConnectionTest.objects.reap()
+    ConnectionTest.objects.old().delete()
     for build in Build.objects.awaiting_activation():
         deploy.activate(build)
     queue.hint()

@@ -102,10 +102,6 @@ def test_an_application_is_in_the_groups_of_its_past() -> None:
     assert groups_of(row) == place
     row.poll_failures = 1
     assert groups_of(row) == place | {"unproven", "failing"}
-    assert groups_of(Application(repo_url="file:///x", namespace="a")) == {
-        "namespace a",
-        "unproven",
-    }
 
 
 def test_nothing_by_the_clock_waits_for_git() -> None:
