@@ -9,15 +9,26 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from applications.plain_text import clean
+from applications.redact import redact
+
+MESSAGE_MAX = 16 * 1024  # characters
+CLEANED_MAX = 16 * MESSAGE_MAX
+
 
 class ZerverlessError(Exception):
-    """An error with a stable `code` and a sentence that says what to do."""
+    """An error with a stable `code` and a sentence that says what to do.
+
+    Servers, repositories and programs of others have their words in it, so it is made
+    harmless here, before any database, terminal, log or page gets it.
+    """
 
     code = "error"
 
     def __init__(self, message: str, code: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+        # Redacted whole: a cut could part a password from what tells that it is one.
+        self.message = redact(clean(message, CLEANED_MAX))[:MESSAGE_MAX]
+        super().__init__(self.message)
         self.code = code or self.code
 
 

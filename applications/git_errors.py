@@ -17,12 +17,12 @@ from django.conf import settings
 from applications.errors import GitAddressError, GitError, GitUnavailable
 from applications.git_address import NOT_FOUND
 from applications.git_process import ERRORS_MAX, Outcome
+from applications.plain_text import clean
 from applications.redact import redact
 
 log = logging.getLogger(__name__)
 
 QUOTED_MAX = 1000  # characters of git's own words in a message
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class UnexplainedFailure(GitUnavailable):
@@ -181,12 +181,6 @@ def failure(arguments: Sequence[str], outcome: Outcome) -> GitError | GitUnavail
         log.info("%s", " | ".join(details.splitlines()))
         return cause.family(NOT_FOUND, cause.code)
     return cause.family(f"{cause.sentence}\n{details}", cause.code)
-
-
-def clean(text: str, length: int) -> str:
-    """`text` as any database and page can take it: no NUL, surrogate or control."""
-    whole = text.encode("utf-8", "replace").decode("utf-8")
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", whole)[:length]
 
 
 def _cause(arguments: Sequence[str], outcome: Outcome) -> Cause | None:

@@ -1,4 +1,5 @@
-"""What names, branches and paths may look like: ASCII, exact, one spelling each.
+"""What names, branches and paths may look like: exact, one spelling each, and ASCII
+but for branches and paths in a repository, which Git names.
 
 The same rules hold in the manifest, in the models and, as check constraints, in the
 database, because every one of them can be the way in. No message repeats what it was
@@ -17,7 +18,7 @@ from django.core.exceptions import ValidationError
 NAME_PATTERN = r"\A[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z"
 _NAME = re.compile(NAME_PATTERN)
 _SEGMENT = re.compile(r"\A[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\Z")
-_BRANCH = re.compile(r"\A[A-Za-z0-9_][A-Za-z0-9_./+@#-]*\Z")
+_NOT_IN_BRANCH = re.compile(r"[ ~^:?*\[\\]|\.\.|@\{|//|\A[-/]|[/.]\Z")
 _VARIABLE = re.compile(r"\A[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
 # What the platform sets for each request (DESIGN section 6; RFC 3875 section 4.1).
 _PLATFORM_VARIABLE = re.compile(
@@ -76,15 +77,18 @@ def function_path_problem(value: str) -> str:
 
 
 def branch_problem(value: str) -> str:
-    """Why `value` cannot be a branch (a strict part of git-check-ref-format(1))."""
+    """Why `value` cannot be a branch: the rules of git-check-ref-format(1) --branch.
+
+    Stricter in two ways: nothing that cannot be seen, and a limited length.
+    """
+    if len(value) > PATH_MAX:
+        return f"must be at most {PATH_MAX} characters long"
     bad = (
-        not _BRANCH.match(value)
-        or len(value) > PATH_MAX
-        or ".." in value
-        or "@{" in value
+        value in {"", "HEAD"}
+        or not value.isprintable()
+        or _NOT_IN_BRANCH.search(value)
         or any(
-            not part or part.startswith(".") or part.endswith((".", ".lock"))
-            for part in value.split("/")
+            part.startswith(".") or part.endswith(".lock") for part in value.split("/")
         )
     )
     return "is not a branch name Git accepts" if bad else ""

@@ -14,9 +14,9 @@ from django.conf import settings
 from applications import manifest, repository
 from applications.compose import SIZE_MAX
 from applications.errors import GitAddressError, GitError, ManifestError, Problem
-from applications.git_errors import clean
 from applications.manifest import Manifest
 from applications.models import Application, Revision
+from applications.plain_text import clean
 
 BRANCHES_MAX = 100
 NAME_MAX = 100  # characters of a branch's name that are shown

@@ -23,10 +23,10 @@ from git.objects.fun import tree_entries_from_data
 
 from applications import git_cache, git_process, names
 from applications.errors import GitAddressError, GitError, GitUnavailable
-from applications.git_errors import clean
 from applications.git_process import within
 from applications.git_remote import Remote, default_branch, look, remote_heads
 from applications.git_url import check_url
+from applications.plain_text import clean
 
 __all__ = [
     "Commit",

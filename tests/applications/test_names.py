@@ -8,7 +8,7 @@ import unicodedata
 import pytest
 from django.core.exceptions import ValidationError
 from django.urls import get_resolver
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from applications import names
@@ -53,7 +53,7 @@ def test_anything_else_is_no_name(value: str) -> None:
 @given(anything)
 def test_what_is_accepted_is_ascii_and_equal_to_its_normal_form(value: str) -> None:
     """Threat 7."""
-    checks = [names.name_problem, names.function_path_problem, names.branch_problem]
+    checks = [names.name_problem, names.function_path_problem]
     for check in checks:
         if not check(value):
             assert value.isascii()
@@ -107,30 +107,51 @@ def test_what_is_no_function_path(value: str) -> None:
     assert names.function_path_problem(value)
 
 
-@pytest.mark.parametrize("value", ["main", "release/1.0", "a@b", "a#1", "v1.2+x", "_x"])
+BRANCHES = [
+    *("main", "release/1.0", "a@b", "a#1", "v1.2+x", "_x", "#SIG-38", "funci\u00f3n"),
+    *("it's", "a=b", "@", "a/HEAD", "a{b}", "!x", "(x)", "a,b;c&d|e", "$HOME", '"'),
+    *("\u65e5\u672c\u8a9e", "refs/heads/x", "a.b", "a-", "x" * 200, "%2e%2e"),
+]
+
+
+@pytest.mark.parametrize("value", BRANCHES)
 def test_branches(value: str) -> None:
     assert not names.branch_problem(value)
+    assert git_accepts(value)
 
 
 @pytest.mark.parametrize(
     "value",
     [
-        *("", "-b", "--upload-pack=touch", "a..b", "a//b", "/a", "a/", "a.", ".a"),
-        *("a/.b", "a.lock", "a.lock/b", "a@{1}", "a b", "a~1", "a^", "a:b", "a?"),
-        *("a*", "a[b", "a\\b", "a\n", "x" * 201, "refs/heads/\u00e9"),
+        *("HEAD", "-b", "--upload-pack=touch", "a..b", "a//b", "/a", "a/", "a.", ".a"),
+        *("a/.b", "a.lock", "a.lock/b", "a@{1}", "@{-1}", "a b", "a~1", "a^", "a:b"),
+        *("a?", "a*", "a[b", "a\\b", "a\n", "a\tb", "a\x7f", "/", "."),
     ],
 )
 def test_what_is_no_branch(value: str) -> None:
     """Threat 17: nothing that Git takes for an option or another revision."""
     assert names.branch_problem(value)
+    assert not git_accepts(value)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.text(st.sampled_from("a0-._/@#+{L"), min_size=1, max_size=12))
-def test_git_accepts_every_branch_we_accept(value: str) -> None:
-    if not names.branch_problem(value):
-        command = ["git", "check-ref-format", "--branch", value]
-        assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+@pytest.mark.parametrize(
+    "value", ["", "x" * 201, "a\u202eb", "a\u200b", "a\x9b", "\ud800"]
+)
+def test_a_branch_that_cannot_be_seen_is_refused(value: str) -> None:
+    assert names.branch_problem(value)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.text(st.sampled_from("a0-._/@#+{}L~^=':é*[\\ \x01"), min_size=1, max_size=9))
+@example("a.lock")
+@example("x/HEAD")
+def test_git_accepts_the_very_branches_we_accept(value: str) -> None:
+    assert git_accepts(value) is not bool(names.branch_problem(value))
+
+
+def git_accepts(value: str) -> bool:
+    command = ["git", "check-ref-format", "--branch", value]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.parametrize(

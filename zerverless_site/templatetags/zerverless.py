@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from applications.plain_text import ANSI
 from applications.quantities import show_size
 from applications.work import State
 from runtime import hosts, panels, serving
@@ -49,12 +50,6 @@ STATES = {
     "ending": ("", "dash", "Ending"),
 }
 
-# Colours, cursor movements, OSC links: everything a terminal would act on. Bounded
-# repetitions only, so that a hostile line costs linear time.
-_ANSI = re.compile(
-    r"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}[@-~]?"
-    r"|\][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)?|[@-Z\\^_])"
-)
 _PROGRESS = re.compile(r"^#\d+ (?:\d+\.\d+ )?")
 # Control, bidirectional and zero-width characters can make a text look like another.
 _INVISIBLE = re.compile(
@@ -171,7 +166,7 @@ def visible(text: object) -> str:
     Carriage returns keep what a terminal would still show: the last part of the line.
     The result is an ordinary string: the template escapes it.
     """
-    plain = _ANSI.sub("", str(text))
+    plain = ANSI.sub("", str(text))
     lines = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in plain.split("\n")]
     return _INVISIBLE.sub(lambda m: f"\\u{ord(m[0]):04x}", "\n".join(lines))
 
