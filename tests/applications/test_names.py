@@ -151,7 +151,8 @@ def test_git_accepts_the_very_branches_we_accept(value: str) -> None:
 
 def git_accepts(value: str) -> bool:
     command = ["git", "check-ref-format", "--branch", value]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    done = subprocess.run(command, cwd="/", capture_output=True, check=False)
+    return done.returncode == 0
 
 
 @pytest.mark.parametrize(

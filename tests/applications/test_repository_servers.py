@@ -18,8 +18,14 @@ from typing import Any
 import pytest
 from django.conf import settings as configured
 
-from applications import git_process, repository
-from applications.errors import GitError, GitUnavailable
+from applications import git_process, observe, repository
+from applications.errors import (
+    MESSAGE_MAX,
+    GitError,
+    GitUnavailable,
+    PlatformError,
+    UserError,
+)
 from tests.fixtures.git import BadServer, GitServer, Repository, eventually
 
 Make = Callable[..., Repository]
@@ -256,6 +262,21 @@ def test_a_redirect_is_not_followed(
         repository.remote_heads(server.url)
     assert error.value.code == "git:url"
     assert git_server.requests == []
+
+
+def test_what_others_say_is_cleaned_and_cut_where_errors_are_made() -> None:
+    """Threat 134: branches with names of 200 characters, terminal codes, tokens."""
+    for error in (UserError, PlatformError):
+        made = error("\x1b]0;title\x07a\x1b[31mb\x00c\x9bd\u202e ghp_" + "x" * 40)
+        assert made.message == "ab\ufffdc\ufffdd\ufffd ghp_***"
+        assert str(made) == made.message
+        assert len(error("x" * 420_000).message) == MESSAGE_MAX
+    long = {f"{'y' * 50_000}{n}": "0" * 40 for n in range(10)} | {"\x1b[5mz": "0" * 40}
+    with pytest.raises(GitError) as refused:
+        observe.head_of({**long, "main": "0" * 40}, "nope")
+    assert "Branches: main, " in refused.value.message
+    assert len(refused.value.message) < 2000
+    assert "\x1b" not in refused.value.message
 
 
 def test_what_git_says_is_redacted_and_cleaned(bad_git_server: MakeBad) -> None:
