@@ -108,11 +108,13 @@ def add(page: Page, url: str) -> None:
     page.get_by_label("Namespace").fill("ana")
     page.evaluate("window.sameDocument = true")
     page.get_by_role("button", name="Test connection").click()
-    expect(page.locator("#connection")).to_contain_text("the manifest is good")
+    good = "the manifest is good"
+    expect(page.locator("#connection")).to_contain_text(good, timeout=BUILD_MS)
     assert page.evaluate("window.sameDocument"), "the result is swapped in by htmx"
     expect(page.locator("#connection")).to_contain_text("/ana/hello")
     page.get_by_role("button", name="Add application").click()
-    expect(page.get_by_role("heading", name="Sync")).to_be_visible()
+    heading = page.get_by_role("heading", name="Sync")
+    expect(heading).to_be_visible(timeout=BUILD_MS)  # after one more test
 
 
 def watch_the_build(page: Page) -> None:
