@@ -73,13 +73,19 @@ def ask(form: EditForm, user: str, *, saves: bool) -> ConnectionTest:
     )
 
 
-def run(pk: int) -> Application | None:
-    """Do a test that was asked for; the application that was saved after it."""
+def sweep() -> None:
+    """Give tests of killed workers to others, and forget those of an hour ago."""
+    ConnectionTest.objects.reap()
+    ConnectionTest.objects.old().delete()
+
+
+def run(pk: int) -> ConnectionTest | None:
+    """Do a test that was asked for; the row, with what was saved after it."""
     token = ConnectionTest.objects.claim(pk)
     if token is None:
         return None
-    row = ConnectionTest.objects.select_related("edited").get(pk=pk)
-    saved = None
+    rows = ConnectionTest.objects.select_related("edited")
+    row: ConnectionTest = rows.get(pk=pk)
     with attempt(ConnectionTest.objects.all(), row, token) as lease:
         said = row.form
         found = test(
@@ -88,11 +94,11 @@ def run(pk: int) -> Application | None:
         result = asdict(found)
         with transaction.atomic():
             if row.saves and found.is_good:
-                saved, result["unsaved"] = _save(row)
-            if not lease.finish(State.SUCCEEDED, result=result, saved=saved):
+                row.saved, result["unsaved"] = _save(row)
+            if not lease.finish(State.SUCCEEDED, result=result, saved=row.saved):
                 transaction.set_rollback(True)  # another does it over
-                saved = None
-    return saved
+                row.saved = None
+    return row
 
 
 def found(row: ConnectionTest) -> Connection | None:

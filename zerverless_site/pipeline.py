@@ -14,7 +14,7 @@ from django.utils import timezone
 from applications import connection, declare, observe, poll, repository
 from applications.errors import ManifestError
 from applications.manifest import Manifest
-from applications.models import Application, ConnectionTest, Function, Revision, Sync
+from applications.models import Application, Function, Revision, Sync
 from applications.plan import Desired, Kind, plan
 from applications.repository import Snapshot
 from applications.spec import FunctionSpec
@@ -35,22 +35,19 @@ def poll_repository(application: Application) -> None:
 
 def test_connection(pk: int) -> None:
     """Test what a form says; a new application that is good begins with its sync."""
-    test = ConnectionTest.objects.filter(pk=pk).first()
-    saved = connection.run(pk)
-    if test and saved and not test.edited:
-        request_sync(saved, Sync.Trigger.MANUAL, test.asked_by)
+    if (test := connection.run(pk)) and test.saved and not test.edited:
+        request_sync(test.saved, Sync.Trigger.MANUAL, test.asked_by)
 
 
 def request_sync(application: Application, trigger: Sync.Trigger, by: str = "") -> Sync:
     """Ensure a sync is queued; a second request before it starts joins the first."""
     with transaction.atomic():
         Application.objects.select_for_update().get(pk=application.pk)
-        sync = application.syncs.filter(state=State.QUEUED).first()
-        if sync is None:
-            sync = Sync.objects.create(
-                application=application, trigger=trigger, requested_by=by
-            )
-        application.syncs.filter(pk=sync.pk).update(lease_until=None)  # no pause
+        queued = application.syncs.filter(state=State.QUEUED)
+        sync = queued.first() or Sync.objects.create(
+            application=application, trigger=trigger, requested_by=by
+        )
+        queued.update(lease_until=None)  # no pause: somebody waits
     return sync
 
 
@@ -96,10 +93,8 @@ def _observe(sync: Sync) -> tuple[Revision, list[Desired]]:
         if seen.manifest is None:
             raise ManifestError(seen.problems)
         with repository.open_snapshot(url, sha) as snapshot:
-            functions = seen.manifest.functions
-            return revision, [
-                _desired(seen.manifest, spec, snapshot) for spec in functions
-            ]
+            said = seen.manifest
+            return revision, [_desired(said, spec, snapshot) for spec in said.functions]
 
 
 def _desired(manifest: Manifest, spec: FunctionSpec, snapshot: Snapshot) -> Desired:
@@ -156,8 +151,7 @@ def sweep() -> None:
     """Ensure nothing a crash can orphan stays so: leases, hints, activations."""
     Sync.objects.reap()
     Build.objects.reap()
-    ConnectionTest.objects.reap()
-    ConnectionTest.objects.old().delete()
+    connection.sweep()
     for build in Build.objects.awaiting_activation():
         deploy.activate(build)
     queue.hint()
