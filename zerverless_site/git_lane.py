@@ -22,7 +22,7 @@ from applications.models import Application, ConnectionTest, Sync
 from applications.work import Cluster, State
 from zerverless_site import pipeline
 
-LOOK_EVERY = 0.25
+LOOK_EVERY = 0.5
 BEAT_EVERY = 5.0
 # A thread cannot be ended. One that is not done by then ends the process: the
 # supervisor starts another, and the work is claimed again or given up.
