@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from benchmarks import bodies, cold, delivery, oneshot, sam, scale, warm
+from benchmarks import bodies, cold, delivery, hanging, oneshot, sam, scale, warm
 from benchmarks.bench import Bench
 from benchmarks.measure import Figure
 
@@ -79,6 +79,7 @@ MEASUREMENTS = (
         run_to_live=delivery.run_to_live,
         build_overhead=delivery.build_overhead,
         push_to_live=delivery.push_to_live,
+        push_beside_hanging=hanging.push_beside_hanging,
         idle_memory=delivery.idle_memory,
     ),
 )

@@ -14,7 +14,7 @@ from applications.models import Function
 from applications.quantities import show_size
 from applications.spec import FunctionSpec
 from applications.work import Lease
-from builds import credentials, engine, images, parse_error, vetting
+from builds import absent, credentials, engine, images, parse_error, vetting
 from builds.client import ImageRequest
 from builds.context import Limits
 from builds.engine import BuiltImage
@@ -145,7 +145,10 @@ def _built(
     try:
         with prepared(order, watch.stop, watch.until) as (found, tar):
             _say(found, log)
-            made = _image_of(build, found, tar, watch, log)
+            try:
+                made = _image_of(build, found, tar, watch, log)
+            except BuildError as error:
+                raise absent.explained(error, found.submodules, tar) from error
     except BuildCancelled:
         if watch.disk_is_full and watch.disk:
             free = shutil.disk_usage(watch.disk).free

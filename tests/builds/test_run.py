@@ -18,6 +18,7 @@ from builds.log import Writer
 from builds.models import Build
 from tests.builds.conftest import GOOD, Project, good, text
 from tests.fixtures.docker import Daemon
+from tests.fixtures.git import Submodule
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -49,6 +50,26 @@ class TestRun:
             second,
             None,
         ]
+
+    def test_what_was_not_fetched_is_named_where_a_build_fails(
+        self, project: Project
+    ) -> None:
+        """Threat 24: nobody looks for an empty folder, or for a pointer of LFS."""
+        pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\n"
+        files = {
+            "Dockerfile": "FROM busybox\nCOPY vendor/lib/setup.py /\n",
+            "vendor/lib": Submodule("1" * 40),
+            "model.bin": pointer + "size 12345\n",
+            "README": "version https://example.org" + " " * 100,
+        }
+        build = project.built(files)
+        assert build.state == State.FAILED
+        assert build.error.endswith(
+            "Not fetched, so not in the build: submodule vendor/lib, "
+            "Git LFS file model.bin."
+        )
+        assert "setup.py" in build.error
+        assert build.error in text(build)
 
     def test_a_broken_dockerfile_fails_with_its_step(self, project: Project) -> None:
         build = project.built({"Dockerfile": "FROM busybox\nRUN echo why; exit 4\n"})
