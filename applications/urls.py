@@ -13,6 +13,6 @@ urlpatterns = [
         name="application_edit",
     ),
     path("schema/v1/application.json", views.schema, name="schema"),
-    path("partials/connection", views.connection_ask, name="connection_ask"),
+    path("partials/connection", views.connection_result, name="connection_result"),
     path("partials/connection/<int:pk>", views.connection_part, name="connection_part"),
 ]

@@ -29,7 +29,7 @@ def schema(request: HttpRequest) -> HttpResponse:
 
 @fragment
 @require_POST
-def connection_ask(request: HttpRequest) -> HttpResponse:
+def connection_result(request: HttpRequest) -> HttpResponse:
     """*Test connection* on the form of a new application."""
     form = AddForm(request.POST)
     if not form.is_valid():

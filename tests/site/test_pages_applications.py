@@ -94,7 +94,7 @@ def test_the_tested_part_comes_alone_to_htmx(
     dashboard: Client, repo: Repository, admin_pages: Client
 ) -> None:
     htmx = {"HX-Request": "true"}
-    address = reverse("connection_ask")
+    address = reverse("connection_result")
     body = dashboard.post(address, form(repo.url, "test"), headers=htmx).content
     assert body.strip().startswith(b'<div id="connection"')
     assert b"Waiting to ask the Git server" in body
