@@ -21,7 +21,7 @@ from tests.fixtures.git import Repository
 from tests.fixtures.registry import ALICE, PrivateRegistry
 from tests.fixtures.rows import make_application
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
