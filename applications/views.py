@@ -46,7 +46,7 @@ def connection_part(request: HttpRequest, pk: int) -> HttpResponse:
     row = asked(request, pk)
     if row is None:
         context = {"gone": True, "version": "gone"}
-        return render(request, "applications/_connection.html", context)
+        return unless_seen(request, "applications/_connection.html", context)
     response = unless_seen(request, "applications/_connection.html", tested(row))
     if row.saved:
         response.headers["HX-Redirect"] = row.get_absolute_url()

@@ -41,6 +41,7 @@ FRAGMENTS = [
     "traffic_part",
     "instances_part",
     "instance_logs",
+    "connection_part",
 ]
 POST_ONLY = [
     "application_sync",
@@ -71,7 +72,7 @@ def address(name: str, world: World) -> str:
         return reverse(name, args=[world.function.pk])
     if name == "application_part":
         return reverse(name, args=[world.application.pk])
-    if name == "registry_remove":
+    if name in {"registry_remove", "connection_part"}:
         return reverse(name, args=[1])
     if name.startswith("build"):
         return reverse(name, args=[world.build.pk])
