@@ -82,7 +82,7 @@ class Stranger:
                 self.own,
                 Access(""),
                 lambda: False,
-                60,
+                600,
                 builtin=True,
             )
         except BuildError as error:
