@@ -51,6 +51,16 @@ def test_dockerfiles_people_have_build_unchanged(name: str, make_image: Maker) -
     assert make_image(DOCKERFILES[name] + CMD).config["Cmd"] == ["true"]
 
 
+@pytest.mark.newer_engine
+def test_heredocs_build_on_the_engines_that_know_them(make_image: Maker) -> None:
+    heredoc = f"FROM busybox\nRUN <<EOF\necho said > /x\nEOF\nRUN cat /x\n{CMD}"
+    if engine.heredocs():
+        assert make_image(heredoc).config["Cmd"] == ["true"]
+    else:
+        with pytest.raises(BuildError, match="heredoc|unknown instruction"):
+            make_image(heredoc)
+
+
 def test_a_target_stage_is_the_image(make_image: Maker) -> None:
     stages = (
         'FROM busybox AS one\nCMD ["one"]\nFROM one AS two\nRUN false\nCMD ["two"]\n'

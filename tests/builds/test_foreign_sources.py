@@ -1,6 +1,6 @@
 """What becomes of each Dockerfile of `attempts.py`, on the engine of the settings.
 
-`make test` runs the same on a newer one with either image store, within its network.
+`make test-engines` runs the same on a newer one, within its network.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ from tests.builds.attempts import (
 )
 from tests.builds.conftest import Maker
 from tests.fixtures.docker import LABEL
-
-pytestmark = pytest.mark.newer_engine
 
 # What the words of a row look like in the error.
 SAID = {
