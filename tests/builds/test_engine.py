@@ -57,7 +57,7 @@ def test_heredocs_build_on_the_engines_that_know_them(make_image: Maker) -> None
     if engine.heredocs():
         assert make_image(heredoc).config["Cmd"] == ["true"]
     else:
-        with pytest.raises(BuildError, match="heredoc|unknown instruction"):
+        with pytest.raises(BuildError, match=r"heredoc|unknown instruction"):
             make_image(heredoc)
 
 
