@@ -216,9 +216,10 @@ def test_a_missing_image_is_said_without_naming_it(gateway: Gateway) -> None:
 
 
 def test_rows_are_written(gateway: Gateway) -> None:
-    gateway.get("/alice/raw/fail?secret=1", X_Request_Id="an-id-of-mine")
-    gateway.until(lambda: gateway.invocations(path="/alice/raw/fail", exit_code=3))
-    row = gateway.invocations(path="/alice/raw/fail", exit_code=3)[-1]
+    gateway.get("/alice/raw/fail?secret=1&a=b", X_Request_Id="an-id-of-mine")
+    path = "/alice/raw/fail?secret=***&a=b"
+    gateway.until(lambda: gateway.invocations(path=path, exit_code=3))
+    row = gateway.invocations(path=path, exit_code=3)[-1]
     assert (row.status, row.error_code, row.stderr) == (502, "ZV502", "broken\n")
     assert row.duration_ms > 0
     assert row.phases["run"] > 0

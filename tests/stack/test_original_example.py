@@ -87,7 +87,7 @@ def test_tag_and_deployment_are_as_specified(
     stack: Stack, first: dict[str, Any]
 ) -> None:
     (live,) = first["live"]
-    assert re.fullmatch(r"zerverless/alice/api:\d{14}", live["image"])
+    assert re.fullmatch(r"zerverless/alice/api:\d{14}-[0-9a-f]{20}", live["image"])
     assert live["image_id"].startswith("sha256:")
     assert (live["deployment"], live["commit"]) == (1, first["sha"])
     assert re.fullmatch(
