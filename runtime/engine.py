@@ -201,7 +201,7 @@ def _has_event(name: str, event: str) -> bool:
     with our_errors():
         read: Any = client(QUICK).events
         noted = read(since=1, until=time.time(), filters=filters, decode=True)
-        return any(True for _ in noted)
+        return bool(list(noted))  # read to its end, which frees the connection
 
 
 def logs(name: str, lines: int, *, times: bool = True) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any
 
 import docker
 from docker.utils import decode_json_header
+from docker.utils.socket import frames_iter
 
 from runtime.engine_client import QUICK, client, our_errors
 from runtime.facts import File
@@ -77,10 +78,13 @@ def read_inside(container: str, command: list[str], seconds: int, most: int) -> 
     said = b""
     with our_errors():
         made = api.exec_create(container, command, stderr=False)["Id"]
-        for piece in api.exec_start(made, stream=True):
-            said += piece
-            if len(said) > most or time.monotonic() > until:
-                break
+        stream = api.exec_start(made, socket=True)
+        # Both closed here: the SDK would leave that to the garbage collector.
+        with closing(stream._response), closing(stream):
+            for _, piece in frames_iter(stream, tty=False):
+                said += piece
+                if len(said) > most or time.monotonic() > until:
+                    break
     return said
 
 

@@ -18,7 +18,7 @@ import pytest
 from docker import errors as docker_errors
 from pytest_django.fixtures import Settings
 
-from runtime import engine, removal
+from runtime import engine, engine_files, removal
 from runtime.errors import ContainerEngineError, ImageMissing
 from runtime.facts import Container
 from runtime.invoke import Answer
@@ -173,7 +173,7 @@ def test_one_that_ends_while_it_is_killed_is_removed_all_the_same(
     said = "Could not kill running container x, cannot remove - x is not running"
     outcomes = [docker_errors.APIError(said, explanation=said)] * refusals + [None]
     client = Mock(remove_container=Mock(side_effect=outcomes))
-    monkeypatch.setattr(engine, "_client", lambda _: client)
+    monkeypatch.setattr(engine, "client", lambda _: client)
     engine.remove("x")
     assert client.remove_container.call_count == refusals + 1
 
@@ -226,7 +226,8 @@ def on_own_engine(
 ) -> OwnEngine:
     settings.DOCKER_HOST = own_engine.host
     settings.ZERVERLESS_COLD_START_TIMEOUT = 1
-    monkeypatch.setattr(engine, "_QUICK", 1)
+    monkeypatch.setattr(engine, "QUICK", 1)
+    monkeypatch.setattr(engine_files, "QUICK", 1)
     return own_engine
 
 
