@@ -13,14 +13,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 import docker
 import requests
 from django.conf import settings
 
 from runtime import removal
-from runtime.engine_client import QUICK, client, our_errors
+from runtime.engine_client import QUICK, client, our_errors, socket_of
 from runtime.errors import (
     ContainerEngineError,
     ContainerRefused,
@@ -172,13 +172,7 @@ def stream(
     wanted = {"stream": True, "stdin": stdin, "stdout": output, "stderr": output}
     params = {key: int(value) for key, value in wanted.items()}
     with our_errors():
-        raw: Any = client(QUICK).attach_socket(name, params=params)
-    # On a unix socket the SDK hands out a SocketIO, over TLS the socket itself. Both
-    # live as long as the response they belong to.
-    stream = cast(socket.socket, getattr(raw, "_sock", None) or raw)
-    streams.callback(raw._response.close)
-    streams.callback(stream.close)
-    return stream
+        return socket_of(client(QUICK).attach_socket(name, params=params), streams)
 
 
 def was_oom(name: str, exit_code: int) -> bool:

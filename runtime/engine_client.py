@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import docker
 import requests
@@ -71,6 +72,16 @@ def client(timeout: int) -> docker.APIClient:
     if key not in clients:
         clients[key] = _connect(host, timeout)
     return clients[key]
+
+
+def socket_of(raw: Any, streams: ExitStack) -> socket.socket:
+    """The socket of a stream that the SDK hands out, closed with `streams`."""
+    # On a unix socket the SDK hands out a SocketIO, over TLS the socket itself. Both
+    # live as long as the response they belong to.
+    stream = cast(socket.socket, getattr(raw, "_sock", None) or raw)
+    streams.callback(raw._response.close)
+    streams.callback(stream.close)
+    return stream
 
 
 def _connect(host: str, timeout: int) -> docker.APIClient:

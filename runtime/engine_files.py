@@ -8,20 +8,21 @@ from __future__ import annotations
 import re
 import tarfile
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any
 
 import docker
 from docker.utils import decode_json_header
 from docker.utils.socket import frames_iter
 
-from runtime.engine_client import QUICK, client, our_errors
+from runtime.engine_client import QUICK, client, our_errors, socket_of
 from runtime.facts import File
 
 # Of a file's mode, as the engine says it (Go's os.FileMode).
 _IS_DIRECTORY, _IS_LINK = 1 << 31, 1 << 27
 _NO_FILE = re.compile("not a directory|too many levels of symbolic links")
 _HEAD = 4096
+_frames: Any = frames_iter  # the SDK does not annotate it
 
 
 def put_archive(container: str, place: str, data: bytes) -> None:
@@ -76,15 +77,13 @@ def read_inside(container: str, command: list[str], seconds: int, most: int) -> 
     api: Any = client(seconds)
     until = time.monotonic() + seconds
     said = b""
-    with our_errors():
+    with our_errors(), ExitStack() as streams:
         made = api.exec_create(container, command, stderr=False)["Id"]
-        stream = api.exec_start(made, socket=True)
-        # Both closed here: the SDK would leave that to the garbage collector.
-        with closing(stream._response), closing(stream):
-            for _, piece in frames_iter(stream, tty=False):
-                said += piece
-                if len(said) > most or time.monotonic() > until:
-                    break
+        stream = socket_of(api.exec_start(made, socket=True), streams)
+        for _, piece in _frames(stream, tty=False):
+            said += piece
+            if len(said) > most or time.monotonic() > until:
+                break
     return said
 
 
