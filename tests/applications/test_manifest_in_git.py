@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
 from applications import declare, observe
 from applications.errors import UserError
@@ -103,6 +104,16 @@ def test_a_manifest_for_a_namespace_of_others_is_refused(make_repo: Make) -> Non
     assert "registered in namespace mallory" in seen.problems[0].message
 
 
+def declared(application: Application) -> Function:
+    """Try again while locked: SQLite in memory does not wait for a lock, as files do."""
+    for _ in range(500):
+        try:
+            return declare.function(application, "/api")
+        except OperationalError:
+            time.sleep(0.01)
+    raise AssertionError("the database stayed locked")
+
+
 @pytest.mark.django_db(transaction=True)
 def test_of_two_first_claims_of_a_path_exactly_one_wins() -> None:
     """Threat 9: two applications of one namespace race for /api."""
@@ -112,7 +123,7 @@ def test_of_two_first_claims_of_a_path_exactly_one_wins() -> None:
     def claim(application: Application) -> None:
         barrier.wait(10)
         try:
-            won.append(declare.function(application, "/api"))
+            won.append(declared(application))
         except UserError as error:
             lost.append(error.code)
         finally:

@@ -361,7 +361,7 @@ def test_the_texts_of_a_commit_are_safe_to_store(make_repo: Make) -> None:
     repo.commit({"a": "c"}, message, author="N\x07ame <n@example.org>")
     with fetched(repo) as snapshot:
         commit = snapshot.commit
-    assert commit.subject.startswith("sub\ufffd[31mject \ufffd\ufffdxx")
+    assert commit.subject.startswith("subject \ufffd\ufffdxx")
     assert (len(commit.subject), commit.author) == (500, "N\ufffdame")
     assert commit.committed_at == datetime(2023, 11, 14, 22, 15, 20, tzinfo=UTC)
 
