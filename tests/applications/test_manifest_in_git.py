@@ -105,7 +105,7 @@ def test_a_manifest_for_a_namespace_of_others_is_refused(make_repo: Make) -> Non
 
 
 def declared(application: Application) -> Function:
-    """Try again while locked: SQLite in memory does not wait for a lock, as files do."""
+    """Try again while locked: SQLite in memory does not wait for a lock."""
     for _ in range(500):
         try:
             return declare.function(application, "/api")
